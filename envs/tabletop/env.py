@@ -1,0 +1,212 @@
+"""``vla/Tabletop-v0``: the table as a Gymnasium environment."""
+
+import string
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, SupportsFloat
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+from envs.rendering import choose_backend
+
+choose_backend()  # before anything imports mujoco
+
+from envs.tabletop.arm import JOINT_NAMES, STATE_HIGH, STATE_LOW, ArmModel  # noqa: E402
+from envs.tabletop.camera import Camera  # noqa: E402
+from envs.tabletop.expert import Expert  # noqa: E402
+from envs.tabletop.language import parse, say  # noqa: E402
+from envs.tabletop.scene import Scene, sample_scene, swap_target  # noqa: E402
+from envs.tabletop.sim import CONTROL_HZ, Simulation  # noqa: E402
+from envs.tabletop.success import Judge, Verdict  # noqa: E402
+from envs.tabletop.tasks import SKILLS, Task  # noqa: E402
+from vla.errors import BadInput, did_you_mean  # noqa: E402
+from vla.interfaces import IMAGE_PREFIX, STATE, TASK  # noqa: E402
+
+__all__ = ["CAMERAS", "MAX_STEPS", "SPLITS", "TabletopEnv"]
+
+CAMERAS = ("front", "wrist")
+SPLITS = ("train", "validation", "seen", "held_out_sentences", "held_out_objects")
+"""Each split draws from its own stream of random numbers, so equal seeds in two splits share nothing.
+train, validation and seen differ only in that; the others hold out sentence templates or objects."""
+
+MAX_STEPS = {
+    "touch": 100,
+    "lift": 120,
+    "put_into": 180,
+    "put_beside": 180,
+    "push": 180,
+    "stack": 200,
+    "put_both": 320,
+}
+"""Control steps (at 20 Hz) before an episode is cut off, about twice what the expert takes at most."""
+
+_TEXT = string.ascii_letters + string.digits + " ,.;:!?'-"
+Observation = dict[str, Any]
+
+
+class TabletopEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
+    """A sentence and a table; the action is six joint targets in LeRobot's units, at 20 Hz.
+
+    Observation: ``observation.images.front`` and ``observation.images.wrist`` uint8 [size, size, 3],
+    ``observation.state`` float32 [6] (degrees, gripper 0..100), ``task`` the sentence.
+    Action: float32 [6], same units as the state. Reward: 1 at success, else 0.
+    info: success, outcome, subtask (of the expert), first_touched, moved, skill, task_spec.
+
+    reset(options=...) takes ``task`` (a Task), ``sentence`` (text, parsed), ``swap`` (True: the same seed's
+    scene with the sentence about another object) or ``scene`` (a Scene, used as it is).
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}  # noqa: RUF012
+
+    def __init__(
+        self,
+        *,
+        image_size: int = 96,
+        split: str = "seen",
+        skills: Sequence[str] = SKILLS,
+        visual_randomization: bool = False,
+        task: Task | None = None,
+        sentence: str | None = None,
+        arm_model: ArmModel = "primitive",
+        max_steps: int | None = None,
+        render_mode: str | None = "rgb_array",
+    ) -> None:
+        _check(split, SPLITS, "split")
+        _check(arm_model, ("primitive", "meshed"), "arm_model")
+        for skill in skills:
+            _check(skill, SKILLS, "skill")
+        if not skills:
+            raise BadInput("skills is empty; name at least one of: " + ", ".join(SKILLS))
+        if not 8 <= image_size <= 1280:
+            raise BadInput(f"image_size={image_size} is out of range; 8 to 1280 pixels")
+        self.split, self.skills, self.arm_model = split, tuple(skills), arm_model
+        self.visual_randomization = visual_randomization
+        self.render_mode = render_mode
+        self._fixed_task = parse(sentence) if sentence is not None else task
+        self._fixed_sentence = sentence
+        self._max_steps = max_steps
+        picture = spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
+        self.observation_space = spaces.Dict(
+            {
+                **{IMAGE_PREFIX + name: picture for name in CAMERAS},
+                # A servo can be pressed a little past its limit.
+                STATE: spaces.Box(STATE_LOW - 10, STATE_HIGH + 10, dtype=np.float32),
+                TASK: spaces.Text(max_length=240, min_length=0, charset=_TEXT),
+            }
+        )
+        self.action_space = spaces.Box(STATE_LOW, STATE_HIGH, dtype=np.float32)
+        self._size = image_size
+        self._camera: Camera | None = None
+        self._last: Observation = {}
+
+    # -- gymnasium --------------------------------------------------------------------------------
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start an episode; the same seed gives the same scene, sentence and pixels."""
+        super().reset(seed=seed)
+        if seed is None:
+            seed = int(self.np_random.integers(2**31))
+        rng = np.random.default_rng([SPLITS.index(self.split), seed])
+        self.scene, self.sentence = self._draw(rng, options or {})
+        self.sim = Simulation(self.scene, self.arm_model)
+        self.judge = Judge(self.scene, self.sim)
+        if self._camera is None:
+            self._camera = Camera(self._size, self._size)
+        self._camera.load(self.sim.model)
+        self._expert = Expert(self.sim, self.judge)
+        self._steps = 0
+        return self._observe(), self._info(Verdict("running", "", ()))
+
+    def step(
+        self, action: npt.NDArray[np.float32]
+    ) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Move 50 ms towards the joint targets; targets past the limits are clipped, NaN is refused."""
+        action = np.asarray(action, dtype=np.float32)
+        if action.shape != (len(JOINT_NAMES),) or not np.all(np.isfinite(action)):
+            raise BadInput(f"action must be {len(JOINT_NAMES)} finite joint targets, not {action}")
+        self.sim.step(action)
+        self._steps += 1
+        verdict = self.judge.update()
+        limit = self._max_steps or MAX_STEPS[self.scene.task.skill]
+        truncated = not verdict.ended and self._steps >= limit
+        if truncated:
+            verdict = Verdict("timeout", verdict.first_touched, verdict.moved)
+        success = verdict.outcome == "success"
+        return (
+            self._observe(),
+            float(success),
+            verdict.ended and not truncated,
+            truncated,
+            self._info(verdict),
+        )
+
+    def render(self) -> npt.NDArray[np.uint8]:
+        """Both cameras side by side, uint8 ``[size, 2 * size, 3]``."""
+        return np.hstack([self._last[IMAGE_PREFIX + name] for name in CAMERAS])
+
+    def close(self) -> None:
+        """Free the GL context."""
+        if self._camera is not None:
+            self._camera.close()
+            self._camera = None
+
+    # -- privileged -------------------------------------------------------------------------------
+
+    def expert(self) -> Expert:
+        """The demonstrator of the running episode."""
+        return self._expert
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _draw(self, rng: np.random.Generator, options: dict[str, Any]) -> tuple[Scene, str]:
+        sentence = options.get("sentence", self._fixed_sentence)
+        task = parse(sentence) if sentence is not None else options.get("task", self._fixed_task)
+        scene: Scene | None = options.get("scene")
+        if scene is None:
+            skill = task.skill if task is not None else self.skills[int(rng.integers(len(self.skills)))]
+            scene = sample_scene(
+                rng,
+                skill,
+                held_out=self.split == "held_out_objects" and task is None,
+                task=task,
+                visual_randomization=self.visual_randomization,
+            )
+        if options.get("swap"):
+            scene = swap_target(scene, rng)
+        if sentence is None:
+            held_out = self.split == "held_out_sentences"
+            sentence = say(scene.task, rng, split="held_out" if held_out else "train")
+        return scene, sentence
+
+    def _observe(self) -> Observation:
+        assert self._camera is not None
+        pictures = self._camera.render(self.sim.data, CAMERAS)
+        self._last = {
+            **{IMAGE_PREFIX + name: picture for name, picture in pictures.items()},
+            STATE: self.sim.state,
+            TASK: self.sentence,
+        }
+        return self._last
+
+    def _info(self, verdict: Verdict) -> dict[str, Any]:
+        task = self.scene.task
+        return {
+            "success": verdict.outcome == "success",
+            "outcome": verdict.outcome,
+            "subtask": self._expert.subtask,
+            "first_touched": verdict.first_touched,
+            "moved": verdict.moved,
+            "target": str(task.target),
+            "skill": task.skill,
+            "task_spec": asdict(task),
+        }
+
+
+def _check(value: str, known: Sequence[str], what: str) -> None:
+    if value not in known:
+        raise BadInput(f"unknown {what} {value!r}{did_you_mean(value, known)}")

@@ -1,0 +1,51 @@
+"""What a policy is: observations in, action chunks out, for several environments side by side."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from vla.interfaces import ActionChunk, Observation
+
+__all__ = ["Expert", "Policy", "Privileged", "Seeded"]
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Turns observations into action chunks.
+
+    name: as metrics and pages show it. horizon: control steps a chunk covers.
+    A policy may have ``execute``: the steps of a chunk it likes to be run before planning again, 1..horizon.
+    """
+
+    name: str
+    horizon: int
+
+    def reset(self, count: int) -> None:
+        """Forget everything; from now on `count` environments run side by side, numbered from 0."""
+
+    def act(self, observations: Sequence[Observation], which: Sequence[int]) -> list[ActionChunk]:
+        """One chunk for each observation; ``which[i]`` is the number of the environment it came from."""
+
+
+class Expert(Protocol):
+    """A scripted expert that a world offers: it sees the true state of the scene."""
+
+    subtask: str
+
+    def act(self) -> object:
+        """Clean command for the present state, float32 ``[action_dim]``."""
+
+
+@runtime_checkable
+class Privileged(Protocol):
+    """A policy that needs more than an observation: the runner gives it the world's own expert."""
+
+    def attach(self, which: int, expert: Expert) -> None:
+        """A new episode began in environment `which`; `expert` knows its scene."""
+
+
+@runtime_checkable
+class Seeded(Protocol):
+    """A policy that draws random numbers: each episode's are determined by the episode's seed."""
+
+    def begin(self, which: int, seed: int) -> None:
+        """A new episode, the one of `seed`, began in environment `which`."""

@@ -1,0 +1,132 @@
+"""Success rates with their counts and Wilson intervals, and metrics.json."""
+
+import json
+import math
+import os
+import subprocess
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from policies.runtime.results import EpisodeResult
+
+__all__ = ["commit", "summarize", "swap_summary", "table", "wilson", "write_metrics"]
+
+Z_95 = 1.959963984540054
+
+
+def wilson(successes: int, trials: int, z: float = Z_95) -> tuple[float, float]:
+    """The Wilson score interval of a success rate, 95% unless told; (0, 1) when nothing was tried.
+
+    centre = (p + z^2/2n) / (1 + z^2/n), half width = z sqrt(p(1-p)/n + z^2/4n^2) / (1 + z^2/n)
+    """
+    if not 0 <= successes <= trials:
+        raise ValueError(f"{successes} successes of {trials} trials")
+    if trials == 0:
+        return 0.0, 1.0
+    rate, unit = successes / trials, z * z / trials
+    centre = rate + unit / 2
+    half = z * math.sqrt(rate * (1 - rate) / trials + unit / (4 * trials))
+    low, high = (centre - half) / (1 + unit), (centre + half) / (1 + unit)
+    # At the ends the formula gives exactly 0 or 1, but for rounding.
+    return (0.0 if successes == 0 else max(0.0, low)), (1.0 if successes == trials else min(1.0, high))
+
+
+def summarize(
+    results: Sequence[EpisodeResult], *, policy: str, seed: int, split: str, **more: Any
+) -> dict[str, Any]:
+    """Metrics of a roll-out. Rates are shares of episodes; ``interval`` is their Wilson 95% interval.
+
+    control_hz: control steps a second that the policy's answers allow, the median over episodes.
+    """
+    rates = sorted(r.control_hz for r in results if math.isfinite(r.control_hz))
+    return {
+        **_rates(results),
+        "tasks": {skill: _task(results, skill) for skill in sorted({r.skill for r in results})},
+        "control_hz": round(rates[len(rates) // 2], 1) if rates else None,
+        "seed": seed,
+        "policy": policy,
+        "commit": commit(),
+        "split": split,
+        "outcomes": dict(sorted(Counter(r.outcome for r in results).items())),
+        **more,
+    }
+
+
+def _rates(results: Sequence[EpisodeResult]) -> dict[str, Any]:
+    successes = sum(r.success for r in results)
+    wrong = sum(r.outcome == "wrong_object" for r in results)
+    count = len(results)
+    return {
+        "episodes": count,
+        "success_rate": round(successes / count, 4) if count else None,
+        "interval": [round(bound, 4) for bound in wilson(successes, count)],
+        "wrong_object_rate": round(wrong / count, 4) if count else None,
+    }
+
+
+def _task(results: Sequence[EpisodeResult], skill: str) -> dict[str, Any]:
+    own = [r for r in results if r.skill == skill]
+    outcomes = Counter(r.outcome for r in own)
+    return {
+        **_rates(own),
+        "successes": sum(r.success for r in own),
+        "outcomes": dict(sorted(outcomes.items())),
+    }
+
+
+def swap_summary(results: Sequence[EpisodeResult]) -> dict[str, Any]:
+    """Of the swapped halves: in how many the arm went to the newly named thing, with Wilson 95% interval."""
+    halves = [r for r in results if r.swapped]
+    followed = sum(r.went_to_target for r in halves)
+    return {
+        "pairs": len(halves),
+        "followed": followed,
+        "rate": round(followed / len(halves), 4) if halves else None,
+        "interval": [round(bound, 4) for bound in wilson(followed, len(halves))],
+        "successes": sum(r.success for r in halves),
+    }
+
+
+def table(metrics: dict[str, Any]) -> str:
+    """The success table as text, one line a skill, with counts and Wilson 95% intervals."""
+    total = {**metrics, "successes": sum(task["successes"] for task in metrics["tasks"].values())}
+    lines = [f"{'skill':<12} {'success':>9} {'rate':>7}   {'95% interval':<15} wrong object"]
+    for name, row in [*metrics["tasks"].items(), ("all", total)]:
+        low, high = row["interval"]
+        count = f"{row['successes']}/{row['episodes']}"
+        lines.append(
+            f"{name:<12} {count:>9} {row['success_rate']:>7.1%}   {low:>5.1%} - {high:<6.1%} "
+            f"{row['wrong_object_rate']:>8.1%}"
+        )
+    if "swap" in metrics:
+        swap = metrics["swap"]
+        low, high = swap["interval"]
+        share = f"{swap['followed']}/{swap['pairs']} pairs, {swap['rate']:.1%} ({low:.1%} - {high:.1%})"
+        lines.append(f"swap test: went to the newly named object in {share}")
+    return "\n".join(lines)
+
+
+def commit() -> str:
+    """The commit of the code that runs, with ``+`` if files differ from it; ``unknown`` outside git."""
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", "../../vla", "../../envs")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def write_metrics(metrics: dict[str, Any], folder: Path) -> Path:
+    """Write metrics.json into `folder`, whole or not at all."""
+    path = folder / "metrics.json"
+    aside = path.with_suffix(".json.tmp")
+    aside.write_text(json.dumps(metrics, indent=2) + "\n")
+    os.replace(aside, path)
+    return path

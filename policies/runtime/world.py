@@ -1,0 +1,49 @@
+"""Which world to run in: a Gymnasium id with its options, as a config group chooses it."""
+
+import dataclasses
+import importlib
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import gymnasium as gym
+
+from vla.errors import BadInput, did_you_mean
+
+__all__ = ["SKILLS", "Split", "World"]
+
+Split = Literal["train", "validation", "seen", "held_out_sentences", "held_out_objects"]
+
+SKILLS = ("touch", "lift", "put_into", "put_beside", "push", "stack", "put_both")
+
+
+@dataclass(frozen=True)
+class World:
+    """A simulated world and its options (conf/env/*.yaml).
+
+    id: Gymnasium id; ``module:`` before it names the package that registers it.
+    image_size: pixels a side of each camera's square picture. skills: the kinds of task to draw from.
+    """
+
+    id: str = "envs:vla/Tabletop-v0"
+    name: str = "tabletop"
+    image_size: int = 96
+    skills: tuple[str, ...] = SKILLS
+    visual_randomization: bool = False
+    arm_model: Literal["primitive", "meshed"] = "primitive"
+
+    def __post_init__(self) -> None:
+        for skill in self.skills:
+            if skill not in SKILLS:
+                raise BadInput(f"unknown skill '{skill}'{did_you_mean(skill, SKILLS)}")
+        if not self.skills:
+            raise BadInput("env.skills is empty; name at least one skill")
+
+    def make(self, split: Split, **more: Any) -> gym.Env[Any, Any]:
+        """The environment, for tasks of one split. `more` are further options of this world."""
+        options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        options = {k: v for k, v in options.items() if k not in ("id", "name")}
+        module, _, name = self.id.rpartition(":")
+        if module:
+            importlib.import_module(module)
+        # The runners here never step an environment wrongly, so Gymnasium's checks are left out for speed.
+        return gym.make(name, disable_env_checker=True, split=split, **{**options, **more})

@@ -1,0 +1,61 @@
+"""The command `vla`: each sub-command is the script of the same name, with the same configs."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from vla.errors import did_you_mean
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS = {
+    "demo": "run the shipped policy on sentences and write a page with videos",
+    "collect": "make demonstrations with the scripted expert",
+    "train": "train a policy on demonstrations",
+    "rollout": "measure a policy: success rates with intervals, videos, a page",
+    "bench": "measure speeds: collection, training, latency, roll-out",
+}
+
+
+def usage() -> str:
+    """The text of `vla --help`."""
+    lines = [f"  {name:<9}{text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: vla COMMAND [key=value ...] [--help] [--config-dir MY_FOLDER] [-m]",
+            "",
+            *lines,
+            "",
+            "vla COMMAND --help shows that command's config. Your own config folder, laid out like the",
+            "project's conf/, is added with --config-dir.",
+        ]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Hand the rest of the command line to the sub-command's own main."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help", "help"):
+        print(usage())
+        return
+    if name == "--version":
+        print(_version())
+        return
+    if name not in COMMANDS:
+        print(f"vla: no command '{name}'{did_you_mean(name, COMMANDS)}", file=sys.stderr)
+        raise SystemExit(2)
+    prefix = f"{__package__}." if __package__ else ""  # vla_scripts, scripts, or this file run by itself
+    importlib.import_module(prefix + name).main(arguments[1:])
+
+
+def _version() -> str:
+    try:
+        return f"vla {version('vla')}"
+    except PackageNotFoundError:  # a checkout that was never installed
+        return "vla (not installed)"
+
+
+if __name__ == "__main__":
+    main()

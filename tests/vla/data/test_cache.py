@@ -1,0 +1,114 @@
+import errno
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+from synthetic_episodes import write_dataset
+
+from vla.data.cache import open_cache
+from vla.data.episodes import EpisodeDataset
+from vla.encoders.image import resize
+from vla.errors import BadInput
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> EpisodeDataset:
+    return EpisodeDataset(write_dataset(tmp_path / "set", [6, 5]))
+
+
+def _stored(data: EpisodeDataset, camera: str) -> list[np.ndarray]:
+    cells = pq.read_table(data.data_files[0])[f"observation.images.{camera}"].to_pylist()
+    return [np.asarray(Image.open(io.BytesIO(cell["bytes"]))) for cell in cells]
+
+
+def test_equals_the_stored_pictures(data: EpisodeDataset) -> None:
+    for camera in data.cameras:
+        images = open_cache(data, camera, workers=1)
+        assert images.shape == (11, 16, 16, 3)
+        np.testing.assert_array_equal(images, _stored(data, camera))
+
+
+def test_size_and_every(data: EpisodeDataset) -> None:
+    images = open_cache(data, "front", size=8, every=3, workers=1)
+    stored = torch.from_numpy(np.stack(_stored(data, "front")[::3]))
+    np.testing.assert_array_equal(images, resize(stored, 8))  # as the running model resizes
+
+
+def test_is_built_once_and_read_only(data: EpisodeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_cache(data, "front", workers=1)
+    monkeypatch.setattr("vla.data.cache._build", lambda *a, **k: pytest.fail("built twice"))
+    images = open_cache(data, "front")
+    with pytest.raises(ValueError):
+        images[0] = 0
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "note"])
+def test_damage_is_found_and_mended(data: EpisodeDataset, damage: str) -> None:
+    before = open_cache(data, "front", workers=1).copy()
+    file = next((data.root / ".cache").glob("*front*.u8"))
+    if damage == "truncate":
+        os.truncate(file, 1000)
+    elif damage == "remove":
+        file.unlink()
+    elif damage == "note":
+        file.with_suffix(".json").write_text("{")
+    else:
+        raw = bytearray(file.read_bytes())
+        raw[5000] ^= 255
+        file.write_bytes(raw)
+    said: list[str] = []
+    after = open_cache(data, "front", workers=1, say=said.append)
+    np.testing.assert_array_equal(after, before)
+    assert len(said) == 1 and "damaged" in said[0]
+
+
+def test_new_episodes_make_a_new_cache(data: EpisodeDataset) -> None:
+    open_cache(data, "front", workers=1)
+    write_dataset(data.root, [4], first=2)
+    grown = EpisodeDataset(data.root)
+    assert open_cache(grown, "front", workers=1).shape[0] == 15
+    assert len(list((data.root / ".cache").glob("*front*.u8"))) == 1
+
+
+def test_full_disk_leaves_nothing(data: EpisodeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(BadInput, match="No space left"):
+        open_cache(data, "front", workers=1)
+    assert list((data.root / ".cache").iterdir()) == []
+
+
+def test_undecodable_picture_is_named(data: EpisodeDataset) -> None:
+    file = data.data_files[0]
+    table = pq.read_table(file)
+    cells = table["observation.images.front"].to_pylist()
+    cells[3]["bytes"] = b"not a picture"
+    index = table.column_names.index("observation.images.front")
+    column = type(table["observation.images.front"].chunk(0)).from_pandas(
+        cells, type=table.schema.field(index).type
+    )
+    pq.write_table(table.set_column(index, table.schema.field(index).name, column), file)
+    with pytest.raises(BadInput, match="frame 3"):
+        open_cache(data, "front", workers=1)
+    assert list((data.root / ".cache").iterdir()) == []
+
+
+def test_several_processes_agree_with_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = EpisodeDataset(write_dataset(tmp_path / "set", [6, 5]))
+    table = pq.read_table(data.data_files[0])
+    one = open_cache(data, "front", workers=1).copy()
+    # the same frames in two files
+    second = data.data_files[0].with_name("file-001.parquet")
+    pq.write_table(table.slice(0, 6), data.data_files[0])
+    pq.write_table(table.slice(6), second)
+    split = EpisodeDataset(data.root)
+    split.episode_meta["data/file_index"] = np.array([0, 1])
+    two = open_cache(split, "front", workers=2)
+    np.testing.assert_array_equal(one, two)

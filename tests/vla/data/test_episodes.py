@@ -1,0 +1,136 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from synthetic_episodes import write_dataset
+
+from vla.data.batches import ChunkData, Source
+from vla.data.cache import open_cache
+from vla.data.episodes import EpisodeDataset
+from vla.errors import BadInput
+
+LENGTHS = [5, 3, 7]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("data") / "set", LENGTHS)
+
+
+@pytest.fixture
+def broken(root: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(root, tmp_path / "set"))
+
+
+def test_counts_and_bounds(root: Path) -> None:
+    data = EpisodeDataset(root)
+    assert (data.num_frames, data.num_episodes, data.fps) == (15, 3, 20)
+    assert data.episode_bounds.tolist() == [[0, 5], [5, 8], [8, 15]]
+    assert data.cameras == ["front", "wrist"]
+    assert sorted(data.tasks) == ["lift the red cube", "touch the red cube"]
+    assert data.episode_meta["skill"].tolist() == ["touch", "lift", "touch"]
+
+
+def test_columns(root: Path) -> None:
+    columns = EpisodeDataset(root).columns(["action", "frame_index", "annotation.points"])
+    assert columns["action"].shape == (15, 6)
+    assert columns["action"].dtype == np.float32
+    assert columns["annotation.points"].shape == (15, 12)
+    assert columns["frame_index"].tolist() == [*range(5), *range(3), *range(7)]
+
+
+def _load_everything(root: Path) -> None:
+    data = EpisodeDataset(root)
+    ChunkData([Source(data)], horizon=4)
+    open_cache(data, "front", workers=1)
+
+
+def _edit_info(root: Path, **changes: object) -> None:
+    path = root / "meta" / "info.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def _one_line(root: Path) -> str:
+    with pytest.raises(BadInput) as caught:
+        _load_everything(root)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+DATA = "data/chunk-000/file-000.parquet"
+
+
+@pytest.mark.parametrize(
+    "name", ["meta/info.json", "meta/tasks.parquet", "meta/episodes/chunk-000/file-000.parquet", DATA]
+)
+def test_missing_file_is_named(broken: Path, name: str) -> None:
+    (broken / name).unlink()
+    text = _one_line(broken)
+    assert name in text and "missing" in text
+
+
+@pytest.mark.parametrize("name", ["meta/info.json", "meta/tasks.parquet", DATA])
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.99])
+def test_truncated_file_is_named(broken: Path, name: str, keep: float) -> None:
+    raw = (broken / name).read_bytes()
+    (broken / name).write_bytes(raw[: int(len(raw) * keep)])
+    assert name in _one_line(broken)
+
+
+def test_damaged_middle_is_named(broken: Path) -> None:
+    path = broken / DATA
+    raw = bytearray(path.read_bytes())
+    raw[200:5000] = bytes(4800)
+    path.write_bytes(raw)
+    assert DATA in _one_line(broken)
+
+
+def test_wrong_version(broken: Path) -> None:
+    _edit_info(broken, codebase_version="v2.1")
+    assert "v2.1" in _one_line(broken)
+
+
+def test_missing_info_key(broken: Path) -> None:
+    path = broken / "meta" / "info.json"
+    info = json.loads(path.read_text())
+    del info["fps"]
+    path.write_text(json.dumps(info))
+    assert "'fps'" in _one_line(broken)
+
+
+def test_missing_feature(broken: Path) -> None:
+    info = json.loads((broken / "meta" / "info.json").read_text())
+    features = {k: v for k, v in info["features"].items() if k != "action"}
+    _edit_info(broken, features=features)
+    assert "'action'" in _one_line(broken)
+
+
+def test_missing_column(broken: Path) -> None:
+    table = pq.read_table(broken / DATA)
+    pq.write_table(table.drop_columns(["action"]), broken / DATA)
+    text = _one_line(broken)
+    assert "'action'" in text and DATA in text
+
+
+def test_frame_count_must_agree(broken: Path) -> None:
+    _edit_info(broken, total_frames=16)
+    assert "15" in _one_line(broken)
+
+
+def test_nan_is_named(broken: Path) -> None:
+    table = pq.read_table(broken / DATA)
+    values = np.array(table["observation.state"].to_pylist(), np.float32)
+    values[4, 2] = np.nan
+    column = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), 6)
+    index = table.column_names.index("observation.state")
+    pq.write_table(table.set_column(index, "observation.state", column), broken / DATA)
+    assert "frame 4" in _one_line(broken)
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    assert "does not exist" in _one_line(tmp_path / "nothing")

@@ -1,0 +1,88 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from tiny import observations, raw_batch, tiny
+
+from vla.errors import BadInput
+from vla.interfaces import Observation
+
+
+def test_targets_and_decode_are_inverse() -> None:
+    _, processor = tiny()
+    raw = raw_batch(20, seed=5)
+    ids = processor.targets(raw["state"], raw["actions"])
+    assert ids.shape == (20, 3, 6)
+    assert all(i in processor.vocabulary.action_range for i in ids.flatten().tolist())
+    back = processor.decode(ids, raw["state"])
+    normalise = processor._actions.transforms[1]
+    inside = np.abs(processor._actions(raw)["actions"]) < 1
+    half_bin = np.broadcast_to(normalise.scale / 256, inside.shape)  # type: ignore[attr-defined]
+    assert (np.abs(back - raw["actions"])[inside] <= half_bin[inside] + 1e-3).all()
+    assert torch.equal(processor.targets(raw["state"], back), ids)
+
+
+def test_observations_and_raw_arrays_agree() -> None:
+    _, processor = tiny()
+    one, two = processor.batch(observations(3)), processor.batch(raw_batch(3))
+    for key in ("text", "text_mask", "state"):
+        assert torch.equal(one[key], two[key])
+    for name, images in one["images"].items():
+        assert torch.equal(images, two["images"][name])
+    assert one["images"]["wrist"].shape == (3, 16, 16, 3)
+
+
+def spoil(**changes: object) -> list[Observation]:
+    good = observations(2)
+    return [good[0], dataclasses.replace(good[1], **changes)]  # type: ignore[arg-type]
+
+
+IMAGE = np.zeros((32, 32, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"images": {"frnt": IMAGE, "wrist": IMAGE}}, "no picture of camera 'front' (did you mean 'frnt'?)"),
+        ({"images": {"front": IMAGE, "wrist": IMAGE.astype(np.float32)}}, "must be a uint8 array"),
+        ({"images": {"front": IMAGE[..., 0], "wrist": IMAGE}}, "[height, width, 3]"),
+        ({"state": np.zeros(5, np.float32)}, "has 5 numbers, the model wants 6"),
+        ({"state": np.full(6, np.nan, np.float32)}, "not finite"),
+        ({"task": "lift the moon"}, "unknown word 'moon'"),
+        ({"task": ""}, "the sentence is empty"),
+    ],
+)
+def test_bad_observations_are_one_line(changes: dict, line: str) -> None:
+    _, processor = tiny()
+    with pytest.raises(BadInput) as error:
+        processor.batch(spoil(**changes))
+    assert line in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_ids_outside_the_action_range_are_refused() -> None:
+    _, processor = tiny()
+    state = np.zeros((1, 6), np.float32)
+    for wrong in (0, processor.vocabulary.pad):
+        with pytest.raises(BadInput, match="is not an action code"):
+            processor.decode(np.full((1, 3, 6), wrong), state)
+
+
+def test_states_out_of_range_still_decode_relative_to_themselves() -> None:
+    _, processor = tiny()
+    state = np.full((1, 6), 500.0, np.float32)
+    assert processor.state(state).abs().max() <= 1
+    actions = state[:, None] + np.zeros((1, 3, 6), np.float32)
+    back = processor.decode(processor.targets(state, actions), state)
+    assert np.abs(back - actions)[..., :5].max() < 0.2
+
+
+def test_statistics_of_another_shape_are_refused() -> None:
+    model, processor = tiny(horizon=3)
+    other, _ = tiny(horizon=4)
+    with pytest.raises(BadInput, match="statistics of 'actions'"):
+        type(processor)(other.config, processor.tokenizer, processor.statistics)
+    words = dataclasses.replace(model.config, vocabulary=7)
+    with pytest.raises(BadInput, match="the model 7"):
+        type(processor)(words, processor.tokenizer, processor.statistics)

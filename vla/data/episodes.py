@@ -1,0 +1,223 @@
+"""Reading a LeRobotDataset v3 folder with pyarrow alone (importing lerobot costs 6 s and 800 MB).
+
+Numeric columns are small and are read whole; pictures stay on disk and are decoded once into a cache
+(see `vla.data.cache`). Every way a folder can be broken ends in one `BadInput` line that names the file.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vla.errors import BadInput, did_you_mean
+from vla.interfaces import IMAGE_PREFIX
+
+__all__ = ["CODEBASE_VERSION", "EpisodeDataset", "read_table"]
+
+CODEBASE_VERSION = "v3.0"
+_INFO_KEYS = ("codebase_version", "fps", "features", "total_episodes", "total_frames")
+_DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read one parquet file. Raises BadInput naming the file, or the column that is not in it."""
+    try:
+        file = pq.ParquetFile(path)
+        missing = [name for name in columns or () if name not in file.schema_arrow.names]
+        if missing:
+            hint = did_you_mean(missing[0], file.schema_arrow.names)
+            raise BadInput(f"{path} has no column '{missing[0]}'{hint}")
+        return file.read(list(columns) if columns is not None else None)
+    except FileNotFoundError:
+        raise BadInput(f"dataset file is missing: {path}") from None
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadInput(f"dataset file cannot be read (truncated or not parquet): {path}: {reason}") from None
+
+
+def _to_numpy(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    """Scalar column -> [N]; list column of a constant length D -> [N, D]."""
+    if pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type):
+        flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks if len(chunk)]
+        values = np.concatenate(flat) if flat else np.zeros(0, np.float32)
+        return values.reshape(len(column), -1) if len(column) else values.reshape(0, 0)
+    return column.to_numpy()
+
+
+class EpisodeDataset:
+    """One LeRobot v3 folder: frames in order, the episodes' bounds, the sentences.
+
+    A *frame* is one control step, numbered 0 .. num_frames - 1 through all episodes (column ``index``).
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self.info = self._read_info()
+        self.fps = int(self.info["fps"])
+        self.features: dict[str, dict[str, Any]] = self.info["features"]
+        self.num_frames = int(self.info["total_frames"])
+        self.num_episodes = int(self.info["total_episodes"])
+
+    def _read_info(self) -> dict[str, Any]:
+        path = self.root / "meta" / "info.json"
+        if not self.root.is_dir():
+            raise BadInput(f"dataset folder does not exist: {self.root}")
+        if not path.is_file():
+            raise BadInput(f"not a LeRobot v3 dataset, file is missing: {path}")
+        try:
+            info = json.loads(path.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise BadInput(f"dataset file is not JSON (truncated?): {path}: {error}") from None
+        for key in _INFO_KEYS:
+            if not isinstance(info, dict) or key not in info:
+                raise BadInput(f"{path} has no key '{key}'")
+        if not str(info["codebase_version"]).startswith(CODEBASE_VERSION):
+            raise BadInput(
+                f"{path} has codebase_version {info['codebase_version']!r}; only {CODEBASE_VERSION} is read"
+            )
+        if info["total_frames"] <= 0:
+            raise BadInput(f"dataset is empty (total_frames is {info['total_frames']}): {path}")
+        return info
+
+    # -- files -------------------------------------------------------------------------------------
+
+    @cached_property
+    def data_files(self) -> list[Path]:
+        """The data files that hold the frames, in order; existence checked."""
+        table = self.episode_meta
+        pattern = self.info.get("data_path") or _DATA_PATH
+        pairs = sorted(set(zip(table["data/chunk_index"], table["data/file_index"], strict=True)))
+        files = [self.root / pattern.format(chunk_index=int(c), file_index=int(f)) for c, f in pairs]
+        for file in files:
+            if not file.is_file():
+                raise BadInput(f"dataset file is missing: {file}")
+        return files
+
+    @cached_property
+    def episode_meta(self) -> dict[str, npt.NDArray[Any]]:
+        """Columns of meta/episodes (without statistics and lists), one entry an episode, in order."""
+        files = sorted((self.root / "meta" / "episodes").glob("*/*.parquet"))
+        if not files:
+            raise BadInput(f"dataset file is missing: {self.root}/meta/episodes/chunk-000/file-000.parquet")
+        needed = ("episode_index", "length", "data/chunk_index", "data/file_index")
+        tables = []
+        for file in files:
+            table = read_table(file)
+            for name in needed:
+                if name not in table.column_names:
+                    raise BadInput(f"{file} has no column '{name}'")
+            scalar = [f.name for f in table.schema if not pa.types.is_nested(f.type)]
+            tables.append(table.select([n for n in scalar if not n.startswith("stats/")]))
+        merged = pa.concat_tables(tables, promote_options="default").sort_by("episode_index")
+        if len(merged) != self.num_episodes:
+            raise BadInput(f"{files[-1].parent} lists {len(merged)} episodes, info.json {self.num_episodes}")
+        return {name: merged.column(name).to_numpy() for name in merged.column_names}
+
+    @cached_property
+    def file_frames(self) -> list[tuple[Path, int, int]]:
+        """(data file, first frame, one past the last frame) in order, from the files' own row counts."""
+        spans, start = [], 0
+        for file in self.data_files:
+            try:
+                rows = pq.read_metadata(file).num_rows
+            except (pa.ArrowException, OSError) as error:
+                reason = str(error).splitlines()[0]
+                raise BadInput(f"dataset file cannot be read (truncated?): {file}: {reason}") from None
+            spans.append((file, start, start + rows))
+            start += rows
+        if start != self.num_frames:
+            raise BadInput(f"{self.root}: data files hold {start} frames, meta/info.json {self.num_frames}")
+        return spans
+
+    # -- numbers -----------------------------------------------------------------------------------
+
+    def columns(self, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+        """Numeric columns by name: [num_frames] or [num_frames, dim], the stored dtype."""
+        for name in names:
+            if name not in self.features:
+                hint = did_you_mean(name, self.features)
+                raise BadInput(f"{self.root}: dataset has no feature '{name}'{hint}")
+        tables = [read_table(file, names) for file, _, _ in self.file_frames]
+        table = pa.concat_tables(tables)
+        found = {name: _to_numpy(table.column(name)) for name in names}
+        for name, values in found.items():
+            if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+                frame = int(np.argwhere(~np.isfinite(values))[0][0])
+                raise BadInput(f"{self.root}: feature '{name}' is not finite at frame {frame}")
+        return found
+
+    @cached_property
+    def episode_of_frame(self) -> npt.NDArray[np.int64]:
+        """int64 [num_frames]: the episode of each frame; checked to be whole episodes in order."""
+        columns = self.columns(["episode_index", "index"])
+        if not np.array_equal(columns["index"], np.arange(self.num_frames)):
+            raise BadInput(f"{self.root}: column 'index' does not count the frames from 0 in order")
+        episode = columns["episode_index"].astype(np.int64)
+        whole = episode[0] == 0 and episode[-1] + 1 == self.num_episodes
+        if not whole or not np.isin(np.diff(episode), (0, 1)).all():
+            raise BadInput(f"{self.root}: column 'episode_index' does not hold whole episodes in order")
+        return episode
+
+    @cached_property
+    def episode_bounds(self) -> npt.NDArray[np.int64]:
+        """int64 [num_episodes, 2]: first frame and one past the last frame of each episode."""
+        cuts = np.flatnonzero(np.diff(self.episode_of_frame)) + 1
+        edges = np.concatenate([[0], cuts, [self.num_frames]])
+        return np.stack([edges[:-1], edges[1:]], axis=1)
+
+    @cached_property
+    def tasks(self) -> list[str]:
+        """Sentences by ``task_index``. LeRobot stores the sentence as a pandas index or as a column."""
+        path = self.root / "meta" / "tasks.parquet"
+        table = read_table(path)
+        text = next((n for n in ("task", "__index_level_0__") if n in table.column_names), None)
+        if text is None or "task_index" not in table.column_names:
+            raise BadInput(f"{path} must have the columns 'task' and 'task_index', not {table.column_names}")
+        pairs = dict(zip(table["task_index"].to_pylist(), table[text].to_pylist(), strict=True))
+        if sorted(pairs) != list(range(len(pairs))):
+            raise BadInput(f"{path}: 'task_index' must count from 0 without gaps")
+        return [pairs[i] for i in range(len(pairs))]
+
+    # -- pictures ----------------------------------------------------------------------------------
+
+    @property
+    def cameras(self) -> list[str]:
+        """Camera names, without the ``observation.images.`` prefix."""
+        return [
+            name.removeprefix(IMAGE_PREFIX)
+            for name, feature in self.features.items()
+            if name.startswith(IMAGE_PREFIX) and feature.get("dtype") in ("image", "video")
+        ]
+
+    def image_shape(self, camera: str) -> tuple[int, int, int]:
+        """(height, width, 3) of a camera's stored pictures."""
+        feature = self.features.get(IMAGE_PREFIX + camera)
+        if feature is None:
+            hint = did_you_mean(camera, self.cameras)
+            raise BadInput(f"{self.root}: dataset has no camera '{camera}'{hint}")
+        height, width, channels = (int(n) for n in feature["shape"])
+        if channels != 3:
+            shape = feature["shape"]
+            raise BadInput(f"{self.root}: camera '{camera}' has shape {shape}, not [height, width, 3]")
+        return height, width, channels
+
+    def encoded_images(self, file: Path, camera: str) -> Iterator[bytes]:
+        """The still-encoded (PNG or JPEG) pictures of one data file, row by row, little memory used."""
+        name = IMAGE_PREFIX + camera
+        try:
+            for batch in pq.ParquetFile(file).iter_batches(batch_size=256, columns=[name]):
+                for cell in batch.column(0):
+                    value = cell.as_py()
+                    picture = value.get("bytes") if isinstance(value, dict) else None
+                    if picture is None:
+                        raise BadInput(f"{file}: column '{name}' holds no picture bytes")
+                    yield picture
+        except (pa.ArrowException, OSError, IndexError) as error:
+            reason = str(error).splitlines()[0]
+            raise BadInput(f"dataset file cannot be read (truncated?): {file}: {reason}") from None

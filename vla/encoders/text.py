@@ -1,0 +1,46 @@
+"""A sentence -> a few tokens for the backbone and one summary vector that conditions vision.
+
+Shapes: B batch, L words, C text width, N tokens out.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vla.backbones.small import Block
+from vla.configuration import TextConfig
+
+__all__ = ["TextEncoder"]
+
+
+class TextEncoder(nn.Module):
+    """Word and position embeddings, a small transformer, attention pooling. Padding changes nothing.
+
+    Pooling to a fixed number of tokens keeps the backbone free of padding, and of half its tokens.
+    """
+
+    def __init__(self, config: TextConfig, vocabulary: int) -> None:
+        super().__init__()
+        self.tokens = config.tokens
+        self.embed = nn.Embedding(vocabulary, config.width)
+        self.place = nn.Parameter(torch.randn(config.max_length, config.width) * 0.02)
+        blocks = [Block(config.width, config.heads, 4 * config.width) for _ in range(config.layers)]
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.LayerNorm(config.width)
+        # One query a token, and one for the summary.
+        self.queries = nn.Linear(config.width, config.tokens + 1, bias=False)
+        self.summarise = nn.Linear(config.width, config.width)
+        nn.init.normal_(self.embed.weight, std=0.5)
+
+    def forward(self, ids_BL: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
+        """ids int64 [B, L], mask bool [B, L] (True: a word) -> tokens [B, N, C], summary [B, C]."""
+        if not ids_BL.is_cuda:  # drop what is padding in the whole batch; on a GPU asking would cost more
+            longest = max(1, int(mask_BL.sum(1).max()))
+            ids_BL, mask_BL = ids_BL[:, :longest], mask_BL[:, :longest]
+        x_BLC = self.embed(ids_BL) + self.place[: ids_BL.shape[1]]
+        for block in self.blocks:
+            x_BLC = block(x_BLC, mask_BL[:, None, None, :])
+        x_BLC = self.norm(x_BLC)
+        scores_BLN = self.queries(x_BLC).float().masked_fill(~mask_BL[..., None], float("-inf"))
+        pooled_BNC = F.softmax(scores_BLN, dim=1).to(x_BLC.dtype).transpose(1, 2) @ x_BLC
+        return pooled_BNC[:, : self.tokens], F.silu(self.summarise(pooled_BNC[:, self.tokens]))

@@ -1,0 +1,56 @@
+"""One id space for all tokens: ``text words | action bins | control``, with named ranges."""
+
+from dataclasses import dataclass
+
+__all__ = ["CONTROLS", "Vocabulary"]
+
+CONTROLS = ("pad", "bos", "eos")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """`text` words, then `bins` action tokens, then the control tokens.
+
+    >>> v = Vocabulary(text=100, bins=256)
+    >>> v.action_range, v.pad, v.size
+    (range(100, 356), 356, 359)
+    """
+
+    text: int
+    bins: int = 256
+
+    @property
+    def text_range(self) -> range:
+        """Ids of words."""
+        return range(self.text)
+
+    @property
+    def action_range(self) -> range:
+        """Ids of action bins; bin b is ``action_range[b]``."""
+        return range(self.text, self.text + self.bins)
+
+    @property
+    def control_range(self) -> range:
+        """Ids of control tokens, in the order of CONTROLS."""
+        start = self.text + self.bins
+        return range(start, start + len(CONTROLS))
+
+    @property
+    def size(self) -> int:
+        """Number of ids in all."""
+        return self.control_range.stop
+
+    @property
+    def pad(self) -> int:
+        """Fills what is shorter than its neighbours in a batch."""
+        return self.control_range[0]
+
+    @property
+    def bos(self) -> int:
+        """Starts an answer."""
+        return self.control_range[1]
+
+    @property
+    def eos(self) -> int:
+        """Ends an answer."""
+        return self.control_range[2]

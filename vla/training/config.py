@@ -1,0 +1,100 @@
+"""The settings of a training run. Free of torch, so that a command can check them and answer at once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from vla.errors import BadInput
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["OptimConfig", "ReadingConfig", "TrainerConfig"]
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """lr: peak learning rate. warmup: samples over which it rises from 0.
+
+    schedule: ``wsd`` holds the peak and falls linearly to `final` over the last `decay` of the run (such a
+    run can be extended); ``cosine`` falls from the warm-up on. ema: decay of the averaged weights, 0 = none.
+    """
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    warmup: int = 20_000
+    schedule: Literal["wsd", "cosine"] = "wsd"
+    decay: float = 0.25
+    final: float = 0.0
+    ema: float = 0.999
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0 or self.clip <= 0 or self.warmup < 0:
+            raise ValueError("lr and clip must be above 0, warmup at least 0")
+        if not 0 < self.decay <= 1 or not 0 <= self.final <= 1 or not 0 <= self.ema < 1:
+            raise ValueError("decay must be in (0, 1], final in [0, 1], ema in [0, 1)")
+
+
+@dataclass(frozen=True)
+class ReadingConfig:
+    """How datasets are read and mixed.
+
+    weights: one a dataset folder, how often each of its frames is drawn relative to the others' (empty: all
+    1). skill_weights: the same by skill. validation: share of the episodes held for the validation loss.
+    every: keep only each n-th frame as the start of a chunk (less memory; chunks still hold all steps).
+    memory: where decoded pictures live; ``auto`` takes the GPU where they fit, else the mapped cache.
+    """
+
+    weights: tuple[float, ...] = ()
+    skill_weights: Mapping[str, float] = field(default_factory=dict)
+    validation: float = 0.02
+    validation_samples: int = 2048
+    every: int = 1
+    memory: Literal["auto", "host", "device"] = "auto"
+    prefetch: int = 2
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.validation < 1 or self.every < 1 or self.prefetch < 1:
+            raise ValueError("validation must be in [0, 1), every and prefetch at least 1")
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """samples: the budget, in training samples. max_minutes: a second budget, in wall-clock time; the
+    learning rate follows whichever is nearer its end. Intervals (`*_every`) are in samples, 0 = never.
+
+    rollout_every: how often the injected validation (roll-outs) runs. threads: torch threads, 0 = its own
+    choice. bf16: autocast. compile: torch.compile the loss.
+    """
+
+    samples: int
+    batch: int = 256
+    max_minutes: float | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = 0
+    bf16: bool = False
+    compile: bool = False
+    log_every: int = 12_800
+    validate_every: int = 100_000
+    save_every: int = 50_000
+    rollout_every: int = 250_000
+    keep: int = 2
+    tensorboard: bool = True
+    optim: OptimConfig = field(default_factory=OptimConfig)
+
+    def __post_init__(self) -> None:
+        if self.samples < 1 or self.batch < 1 or self.keep < 1:
+            raise ValueError("samples, batch and keep must be at least 1")
+
+    def torch_device(self) -> "torch.device":
+        """The device meant; BadInput if it is not there."""
+        import torch
+
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise BadInput("trainer.device is cuda, but torch sees no CUDA device; use trainer.device=cpu")
+        use_cuda = self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available())
+        return torch.device("cuda" if use_cuda else "cpu")

@@ -1,0 +1,74 @@
+"""What turns gradients into weights: AdamW groups, the learning-rate schedule, the moving average."""
+
+import copy
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from vla.training.config import OptimConfig
+
+__all__ = ["Ema", "build_optimizer", "decayed_names", "lr_factor"]
+
+
+def lr_factor(config: OptimConfig, samples: int, progress: float) -> float:
+    """Learning rate as a share of the peak. progress: 0..1, the run's share done (by samples or by time)."""
+    rise = min(1.0, (samples + 1) / config.warmup) if config.warmup else 1.0
+    left = max(0.0, 1.0 - progress)
+    if config.schedule == "wsd":
+        fall = min(1.0, left / config.decay)
+    else:
+        fall = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+    return rise * (config.final + (1.0 - config.final) * fall)
+
+
+def decayed_names(model: nn.Module) -> set[str]:
+    """Parameters that weight decay may pull: matrices and kernels, no norms, biases or embeddings."""
+    embeddings = {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in model.named_modules()
+        if isinstance(module, nn.Embedding)
+        for name, _ in module.named_parameters(recurse=False)
+    }
+    marks = ("embed", "place", "position", "query", "queries", "token")
+    kept = set()
+    for name, parameter in model.named_parameters():
+        own = name.rpartition(".")[2]
+        if parameter.ndim >= 2 and name not in embeddings and not any(mark in own for mark in marks):
+            kept.add(name)
+    return kept
+
+
+def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
+    """Fused AdamW, two groups: with weight decay and without."""
+    decayed = decayed_names(model)
+    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for n, p in named if n in decayed], "weight_decay": config.weight_decay},
+        {"params": [p for n, p in named if n not in decayed], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
+
+
+class Ema:
+    """A copy of the model whose parameters follow the trained ones: the weights evaluated and shipped.
+
+    The decay ramps up as (1 + n) / (10 + n), so that a short run is not held back by its first weights.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.decay = decay
+        self._own: list[torch.Tensor] = list(self.model.parameters())
+        self._own_buffers = list(self.model.buffers())
+
+    @torch.no_grad()
+    def update(self, parameters: Iterable[torch.Tensor], buffers: Iterable[torch.Tensor], step: int) -> None:
+        """Move towards `parameters`; buffers are copied. step: updates made before this one."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        theirs = [p.detach() for p in parameters]
+        torch._foreach_lerp_(self._own, theirs, 1.0 - decay)
+        for mine, other in zip(self._own_buffers, buffers, strict=True):
+            mine.copy_(other)
