@@ -40,7 +40,10 @@ def main(config: Collect) -> None:
 
     from envs.tabletop.expert import Noise
     from policies.runtime.collection import Collection, Collector
+    from policies.runtime.rollout import check_policy
 
+    if config.policy is not None:
+        check_policy(config.policy)
     what = Collection(config.env, config.seed, config.noise, config.policy, config.max_driven)
     collector = Collector(what, config.out, config.episodes, Noise)
     workers = config.workers or os.cpu_count() or 1
@@ -48,18 +51,22 @@ def main(config: Collect) -> None:
     start = time.perf_counter()
     present = config.episodes - len(collector.missing)
     with tqdm(total=config.episodes, initial=present, unit="ep", dynamic_ncols=True, smoothing=0.05) as bar:
-        for done in collector.run(workers):
-            new += 1
-            steps += done.steps
-            frames += done.frames
-            rejected.update(done.rejected)
-            rate = steps / (time.perf_counter() - start)
-            bar.set_postfix_str(f"{rate:.0f} steps/s, {rejected.total()} rejected", refresh=False)
-            bar.update()
+        try:
+            for done in collector.run(workers):
+                new += 1
+                steps += done.steps
+                frames += done.frames
+                rejected.update(done.rejected)
+                rate = steps / (time.perf_counter() - start)
+                bar.set_postfix_str(f"{rate:.0f} steps/s, {rejected.total()} rejected", refresh=False)
+                bar.update()
+        except KeyboardInterrupt:
+            text = f"stopped with {present + new} of {config.episodes} episodes; run the same again to go on"
+            raise KeyboardInterrupt(text) from None
     seconds = time.perf_counter() - start
     outcomes = ", ".join(f"{name} {count}" for name, count in rejected.most_common()) or "none"
-    rate = f"{steps / seconds:.0f} steps/s on {workers} processes"
-    print(f"{new} new episodes, {frames} frames in {seconds:.0f} s ({rate})")
+    speed = f"{steps / seconds:.0f} steps/s on {workers} processes"
+    print(f"{new} new episodes, {frames} frames in {seconds:.0f} s ({speed})")
     print(f"rejected attempts: {outcomes}")
     print(f"{config.out}: {config.episodes} episodes, LeRobotDataset v3")
 

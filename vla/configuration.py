@@ -61,7 +61,7 @@ class ImageConfig:
     deep: int = 128
     fine_blocks: int = 1
     deep_blocks: int = 1
-    grounding_weight: float = 0.3
+    grounding_weight: float = 0.5
     """Weight of the grounding loss beside the action loss."""
     grounding_sigma: float = 0.7
     """Width of the Gaussian around a labelled point, in cells of the 1/4 map."""
@@ -98,7 +98,7 @@ class BackboneConfig:
     """Pre-norm transformer."""
 
     width: int = 192
-    layers: int = 5
+    layers: int = 4
     heads: int = 6
     mlp: int = 768
 
@@ -117,7 +117,7 @@ class DecoderConfig:
     """
 
     kind: Literal["parallel", "autoregressive"] = "parallel"
-    horizon: int = 12
+    horizon: int = 10
     dim: int = 6
     bins: int = 256
     smoothing: float = 1.5

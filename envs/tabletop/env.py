@@ -10,20 +10,16 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from envs.rendering import choose_backend
-
-choose_backend()  # before anything imports mujoco
-
-from envs.tabletop.arm import JOINT_NAMES, STATE_HIGH, STATE_LOW, ArmModel  # noqa: E402
-from envs.tabletop.camera import Camera  # noqa: E402
-from envs.tabletop.expert import Expert  # noqa: E402
-from envs.tabletop.language import parse, say  # noqa: E402
-from envs.tabletop.scene import Scene, sample_scene, swap_target  # noqa: E402
-from envs.tabletop.sim import CONTROL_HZ, Simulation  # noqa: E402
-from envs.tabletop.success import Judge, Verdict  # noqa: E402
-from envs.tabletop.tasks import SKILLS, Task  # noqa: E402
-from vla.errors import BadInput, did_you_mean  # noqa: E402
-from vla.interfaces import IMAGE_PREFIX, STATE, TASK  # noqa: E402
+from envs.tabletop.arm import JOINT_NAMES, STATE_HIGH, STATE_LOW, ArmModel
+from envs.tabletop.camera import Camera
+from envs.tabletop.expert import Expert
+from envs.tabletop.language import parse, say
+from envs.tabletop.scene import Scene, sample_scene, swap_target
+from envs.tabletop.sim import CONTROL_HZ, Simulation
+from envs.tabletop.success import Judge, Verdict
+from envs.tabletop.tasks import SKILLS, Task
+from vla.errors import BadInput, did_you_mean
+from vla.interfaces import IMAGE_PREFIX, STATE, TASK
 
 __all__ = ["CAMERAS", "MAX_STEPS", "SPLITS", "TabletopEnv"]
 

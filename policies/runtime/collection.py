@@ -36,7 +36,7 @@ class Collection:
     """What to collect. The same values give the same dataset, however often it is interrupted.
 
     noise: standard deviation, degrees, of the disturbance that most episodes have at most.
-    policy: a learned policy that moves the arm at each episode's start (DAgger), for up to `max_driven` steps.
+    policy: a learned policy that moves the arm first, for up to `max_driven` steps (DAgger).
     """
 
     world: World

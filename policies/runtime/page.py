@@ -23,7 +23,7 @@ section{
   margin-top:20px; overflow-x:auto;
 }
 .cards{
-  display:grid; grid-template-columns:repeat(auto-fit,minmax(210px,1fr)); gap:16px;
+  display:grid; grid-template-columns:repeat(auto-fit,minmax(min(100%,240px),1fr)); gap:16px;
   margin-top:26px;
 }
 .card{background:#fff;border:1px solid var(--rule);border-radius:14px;padding:18px 22px}
@@ -84,7 +84,8 @@ document.querySelectorAll("video").forEach(video => watch.observe(video));
 """Plays the videos that are in view."""
 
 PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width,initial-scale=1">
 <title>{title}</title><style>{style}</style></head>
 <body><main>
 <header><h1>{title}</h1><div class="facts">{facts}</div></header>

@@ -24,7 +24,7 @@ JOINTS = ("shoulder pan", "shoulder lift", "elbow flex", "wrist flex", "wrist ro
 
 
 def write_page(folder: Path, title: str, metrics: dict[str, Any], results: Sequence[EpisodeResult]) -> Path:
-    """Write `folder`/index.html for metrics (see ``summarize``) and episodes; those with a video are shown."""
+    """Write `folder`/index.html for metrics (see ``summarize``) and episodes; shows those with a video."""
     shown = sorted((r for r in results if r.video is not None), key=lambda r: r.index)
     page = PAGE.format(
         title=escape(title),
@@ -35,9 +35,7 @@ def write_page(folder: Path, title: str, metrics: dict[str, Any], results: Seque
         table=_table(metrics),
         swap=_swap(metrics),
         legend=_legend(),
-        shown=f"{len(shown)} of {metrics['episodes']}"
-        if len(shown) < metrics["episodes"]
-        else f"{len(shown)}",
+        shown=f"{len(shown)} of {metrics['episodes']}",
         episodes="".join(_episode(r) for r in shown) or "<p class='quiet'>No videos were asked for.</p>",
         script=SCRIPT,
     )
@@ -69,7 +67,7 @@ def _cards(metrics: dict[str, Any]) -> str:
     cards = [
         ("Success", _percent(metrics["success_rate"]), f"{successes} of {metrics['episodes']} episodes"),
         ("95% interval", f"{_percent(low)} – {_percent(high)}", "Wilson score"),
-        ("Wrong object", _percent(metrics["wrong_object_rate"]), "moved something else first"),
+        ("Wrong object", _percent(metrics["wrong_object_rate"]), "touched or moved another one instead"),
         (
             "Control rate",
             "–" if hz is None else f"{hz:,.0f} Hz",
@@ -119,7 +117,8 @@ def _swap(metrics: dict[str, Any]) -> str:
     return (
         "<section><h2>Swap test</h2><p>The same scene, once with its own sentence and once with the sentence "
         f"about another object of it. The arm went to the newly named object in <b>{swap['followed']} of "
-        f"{swap['pairs']}</b> pairs: <b>{_percent(swap['rate'])}</b> ({_percent(low)} – {_percent(high)}).</p></section>"
+        f"{swap['pairs']}</b> pairs: <b>{_percent(swap['rate'])}</b> "
+        f"({_percent(low)} – {_percent(high)}).</p></section>"
     )
 
 
@@ -140,17 +139,17 @@ def _legend() -> str:
 def _episode(result: EpisodeResult) -> str:
     name, kind = _OUTCOMES.get(result.outcome, (result.outcome, "idle"))
     video = escape(f"videos/{result.video}")
-    went = (
-        f" · went to {escape(result.first_touched)}"
-        if result.outcome == "wrong_object" and result.first_touched
-        else ""
-    )
-    swapped = " · swapped sentence" if result.swapped else ""
+    facts = [escape(result.skill.replace("_", " "))]
+    if result.outcome == "wrong_object" and result.first_touched:
+        facts.append(f"went to {escape(result.first_touched)}")
+    if result.swapped:
+        facts.append("swapped sentence")
+    facts += [f"{result.steps / 20:.1f} s", f"seed {result.seed}"]
     return (
         "<article>"
-        f"<video muted loop playsinline controls preload='none' poster='{video[:-4]}.jpg' src='{video}'></video>"
+        f"<video muted loop playsinline controls preload='none' poster='{video[:-4]}.jpg' src='{video}'>"
+        "</video>"
         f"<div class='body'><h3>“{escape(result.task)}”</h3>"
-        f"<p class='quiet'><span class='badge {kind}'>{escape(name)}</span> {escape(result.skill.replace('_', ' '))}"
-        f"{went}{swapped} · {result.steps / 20:.1f} s · seed {result.seed}</p>"
+        f"<p class='quiet'><span class='badge {kind}'>{escape(name)}</span> {' · '.join(facts)}</p>"
         f"{action_plot(result.actions, result.states)}</div></article>"
     )

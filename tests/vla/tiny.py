@@ -19,7 +19,12 @@ from vla.model import VLA
 from vla.processor import Processor
 from vla.tokens.text import TextTokenizer
 
-SENTENCES = ("put the red cube in the blue bowl", "touch the green ball", "lift it", "push the pink brick left")
+SENTENCES = (
+    "put the red cube in the blue bowl",
+    "touch the green ball",
+    "lift it",
+    "push the pink brick left",
+)
 
 
 def tiny_config(vocabulary: int, kind: str = "parallel", horizon: int = 3) -> VLAConfig:
@@ -27,7 +32,10 @@ def tiny_config(vocabulary: int, kind: str = "parallel", horizon: int = 3) -> VL
         name="tiny",
         vocabulary=vocabulary,
         image=ImageConfig(
-            cameras=(CameraConfig("front", 32, 3, 2), CameraConfig("wrist", 16, 2, 1)), stem=8, width=16, deep=16
+            cameras=(CameraConfig("front", 32, 3, 2), CameraConfig("wrist", 16, 2, 1)),
+            stem=8,
+            width=16,
+            deep=16,
         ),
         text=TextConfig(width=16, layers=1, heads=2, tokens=2, max_length=10),
         state=StateConfig(hidden=16, frequencies=2),

@@ -45,7 +45,7 @@ def decode_videos(dataset: EpisodeDataset, camera: str) -> Iterator[npt.NDArray[
         if path != opened:
             if not path.is_file():
                 raise BadInput(f"dataset file is missing: {path}")
-            frames, opened, position = av.open(str(path)).decode(video=0), path, 0
+            frames, opened, position = _open(path), path, 0
         wanted = round(float(starts[episode]) * dataset.fps)
         try:
             while position < wanted:
@@ -58,4 +58,14 @@ def decode_videos(dataset: EpisodeDataset, camera: str) -> Iterator[npt.NDArray[
         except StopIteration:
             raise BadInput(f"{path} ends before episode {episode} is complete (truncated?)") from None
         except av.FFmpegError as error:
-            raise BadInput(f"dataset file cannot be decoded (truncated?): {path}: {error}") from None
+            raise BadInput(f"dataset file cannot be decoded (truncated?): {path}: {error.strerror}") from None
+
+
+def _open(path: Path) -> Iterator[Any]:
+    import av
+
+    try:
+        return iter(av.open(str(path)).decode(video=0))
+    except (av.FFmpegError, IndexError) as error:
+        reason = getattr(error, "strerror", error)
+        raise BadInput(f"dataset file cannot be decoded (truncated?): {path}: {reason}") from None

@@ -101,7 +101,7 @@ class Checkpoints:
         """Remember `step` as the best if it is; the comparison is within one metric only."""
         old = self.best()
         if old is not None and old["metric"] == metric:
-            better = value > old["value"] if higher else value < old["value"]
+            better = value >= old["value"] if higher else value <= old["value"]
             if not better:
                 return False
         text = json.dumps({"step": step, "metric": metric, "value": value})

@@ -67,6 +67,7 @@ class Trainer:
         self.device = config.torch_device()
         if config.threads:
             torch.set_num_threads(config.threads)
+        self._bf16 = config.uses_bf16()
         self.model = model.to(self.device)
         self.optimizer = build_optimizer(self.model, config.optim)
         self.ema = Ema(self.model, config.optim.ema) if config.optim.ema else None
@@ -143,7 +144,7 @@ class Trainer:
         factor = lr_factor(config, self.samples, share)
         for group in self.optimizer.param_groups:
             group["lr"] = config.lr * factor
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
             loss, scalars = self.loss(_to(batch, self.device))
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip, foreach=True)
@@ -201,7 +202,7 @@ class Trainer:
         losses = []
         for batch in self.validation():
             torch.manual_seed(self.seed)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
                 losses.append(cast(Loss, model.loss)(_to(batch, self.device))[0].item())
         self.model.train()
         return sum(losses) / max(1, len(losses))

@@ -24,7 +24,7 @@ def test_seeded_and_leaves_its_input_alone() -> None:
         assert not torch.equal(one["images"][name], three["images"][name])
         assert torch.equal(given["images"][name], kept["images"][name])
         assert one["images"][name].dtype == torch.float32
-        assert 0 <= one["images"][name].min() and one["images"][name].max() <= 1
+        assert one["images"][name].min() >= 0 and one["images"][name].max() <= 1
     assert torch.equal(given["points"], kept["points"])
     assert torch.equal(given["state"], kept["state"])
 

@@ -23,7 +23,9 @@ def test_ordered_and_right() -> None:
     s = FeatureStatistics.from_array(values)
     assert s.shape == (3, 2) and s.count == 2000
     for low, high in zip(
-        ("min", "q001", "q01", "mean", "q99", "q999"), ("q001", "q01", "mean", "q99", "q999", "max"), strict=True
+        ("min", "q001", "q01", "mean", "q99", "q999"),
+        ("q001", "q01", "mean", "q99", "q999", "max"),
+        strict=True,
     ):
         assert (getattr(s, low) <= getattr(s, high)).all()
     np.testing.assert_allclose(s.std, values.std(axis=0))

@@ -51,7 +51,9 @@ def test_a_range_convention_clips_to_its_range(seed: int, convention: str) -> No
 
 def test_mean_std_clips_nothing() -> None:
     values = np.random.default_rng(0).normal(3, 2, size=(1000, 2))
-    out = Normalise.by_convention("state", FeatureStatistics.from_array(values), "mean_std")({"state": values})
+    out = Normalise.by_convention("state", FeatureStatistics.from_array(values), "mean_std")(
+        {"state": values}
+    )
     np.testing.assert_allclose(out["state"].mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(out["state"].std(0), 1, atol=1e-5)
     assert np.abs(out["state"]).max() > 1

@@ -162,9 +162,11 @@ def test_roll_outs_do_not_change_the_training(tmp_path: Path) -> None:
 
 
 def test_time_budget_ends_the_run_with_the_rate_at_its_end(tmp_path: Path) -> None:
-    run = trainer(tmp_path, 10**9, max_minutes=1.0 / 60, log_every=800)
+    settings = {"log_every": 8, "save_every": 0, "validate_every": 0}
+    run = trainer(tmp_path, 10**9, max_minutes=1.5 / 60, **settings)
     run.run()
-    assert run.elapsed >= 1.0
+    assert run.elapsed >= 1.5
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     rates = [line["train/lr"] for line in lines if "train/lr" in line]
-    assert rates[-1] < 0.1 * max(rates) and math.isclose(max(rates), 1e-2, rel_tol=1e-3)
+    assert rates[-1] < 0.6 * max(rates) and math.isclose(max(rates), 1e-2, rel_tol=1e-3)
+    assert rates[4:] == sorted(rates[4:], reverse=True)

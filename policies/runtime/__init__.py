@@ -1,0 +1,1 @@
+"""What runs a policy: action chunks, episodes, collections, reports."""
