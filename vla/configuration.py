@@ -120,7 +120,7 @@ class DecoderConfig:
     horizon: int = 10
     dim: int = 6
     bins: int = 256
-    smoothing: float = 1.5
+    smoothing: float = 3.0
     readout: Literal["median", "mode"] = "median"
 
 
@@ -183,11 +183,11 @@ class AugmentConfig:
     state_noise: standard deviation, in normalised units.
     """
 
-    shift: int = 2
+    shift: int = 0
     brightness: float = 0.1
     contrast: float = 0.15
     color: float = 0.05
-    state_noise: float = 0.01
+    state_noise: float = 0.003
 
 
 def _plain(value: Any) -> Any:

@@ -88,7 +88,9 @@ def arm_defaults_xml() -> str:
       <joint damping="0.60" frictionloss="0.052" armature="0.028"/>
       <position kp="998.22" kv="2.731" forcerange="-{SERVO_TORQUE_NM} {SERVO_TORQUE_NM}"/>
     </default>
-    <default class="drawn"><geom contype="0" conaffinity="0" group="1" mass="0" rgba="0.16 0.16 0.18 1"/></default>
+    <default class="drawn">
+      <geom contype="0" conaffinity="0" group="1" mass="0" rgba="0.16 0.16 0.18 1"/>
+    </default>
     <default class="finger">
       <geom group="3" condim="4" friction="1.2 0.02 0.001" solref="0.01 1" priority="1" mass="0"
         contype="2" conaffinity="1"/>

@@ -51,8 +51,8 @@ class Noise:
 
     def __init__(self, rng: np.random.Generator, scale: float, rate: float = 0.35) -> None:
         self._rng, self._scale, self._rate = rng, scale, rate
-        self._value = np.zeros(6)
-        self._drift = np.zeros(6)
+        self._value: npt.NDArray[np.float64] = np.zeros(6)
+        self._drift: npt.NDArray[np.float64] = np.zeros(6)
         self._left = 0
         self._on = False
 
@@ -114,7 +114,7 @@ class Expert:
             return self._push(target)
         if task.skill == "lift":
             if self._holding(target):
-                up = self._sim.tcp + [0, 0, STEP]
+                up = self._sim.tcp + np.array([0.0, 0.0, STEP])
                 return Waypoint(up, self._present_roll(), CLOSED, "lift")
             return self._pick(target)
         moving = target

@@ -124,7 +124,7 @@ class Scene:
     task: Task
     objects: tuple[Placed, ...]
     fixtures: tuple[Placed, ...]
-    start: np.ndarray = field(default_factory=lambda: HOME.copy())
+    start: np.ndarray = field(default_factory=HOME.copy)
     look: Look = field(default_factory=Look)
 
     def index(self, thing: Thing) -> int:

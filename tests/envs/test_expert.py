@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from envs.tabletop.arm import from_radians, to_radians
 from envs.tabletop.env import TabletopEnv
 from envs.tabletop.expert import SUBTASKS, Noise
 from envs.tabletop.kinematics import ArmKinematics
 from envs.tabletop.scene import HOME, PAN_AXIS
-from envs.tabletop.arm import from_radians, to_radians
 from envs.tabletop.tasks import SKILLS
 
 
@@ -75,9 +75,7 @@ def test_inverse_kinematics_reaches_all_over_the_table():
     for radius in np.linspace(0.15, 0.3, 6):
         for angle in np.linspace(-0.8, 0.8, 5):
             for height in (0.017, 0.06):
-                goal = np.array(
-                    [PAN_AXIS[0] + radius * np.cos(angle), radius * np.sin(angle), height]
-                )
+                goal = np.array([PAN_AXIS[0] + radius * np.cos(angle), radius * np.sin(angle), height])
                 tilt = float(np.clip(0.1 + 3 * (radius - 0.15) + 3 * (height - 0.03), 0.05, 0.55))
                 angles = kinematics.solve(to_radians(HOME), goal, tilt, np.pi / 2, iterations=30)
                 kinematics._data.qpos[:5] = angles
