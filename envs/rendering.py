@@ -8,6 +8,7 @@ EGL is absent it switches MuJoCo's own OpenGL off, so that physics still runs an
 """
 
 import ctypes
+import logging
 import os
 import sys
 from typing import Any
@@ -74,6 +75,8 @@ def _missing(reason: str) -> str:
 
 
 choose_backend()
+# It tells, at every start, that an optional speed-up is not installed.
+logging.getLogger("OpenGL.acceleratesupport").setLevel(logging.WARNING)
 
 if __name__ == "__main__":
     try:

@@ -19,6 +19,8 @@ def shipped() -> list[str]:
 
 def find_checkpoint(name_or_path: str) -> Path:
     """The folder of a learned policy: a path, or the name of a shipped one. Raises BadInput."""
+    if not name_or_path:
+        raise BadInput("policy is empty; give a checkpoint's folder or a name, for instance expert")
     for folder in (Path(name_or_path), PRETRAINED / name_or_path):
         if (folder / "config.json").is_file():
             return folder
@@ -32,6 +34,8 @@ def find_checkpoint(name_or_path: str) -> Path:
 
 def load(name_or_path: str, **options: Any) -> Policy:
     """``expert``, ``random``, a shipped policy's name, or the folder of a checkpoint."""
+    if options and name_or_path in ("expert", "random"):
+        raise BadInput(f"the policy '{name_or_path}' has no options, but got: {', '.join(sorted(options))}")
     if name_or_path == "expert":
         from policies.expert import ExpertPolicy
 

@@ -1,13 +1,16 @@
 """A trained model as a policy: observations of several environments in one batch, chunks out."""
 
 import contextlib
+import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from vla.checks import at_least
 from vla.decoders.grounding import POINTS_PER_CAMERA
 from vla.errors import BadInput
 from vla.generation import generate
@@ -15,10 +18,28 @@ from vla.interfaces import ActionChunk, Observation
 from vla.model import VLA
 from vla.pretrained import load
 from vla.processor import Processor
+from vla.structured import to_dataclass
 
-__all__ = ["VLAPolicy"]
+__all__ = ["VLAOptions", "VLAPolicy"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class VLAOptions:
+    """The options of a trained policy, as a command's ``+options.device=cuda`` gives them.
+
+    execute: steps of each chunk to run before planning again. threads: of torch. name: as pages show it.
+    """
+
+    execute: int | None = None
+    device: str = "cpu"
+    dtype: str = "float32"
+    threads: int | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "execute", "threads")
 
 
 class VLAPolicy:
@@ -43,6 +64,10 @@ class VLAPolicy:
             raise BadInput(f"dtype must be one of {', '.join(DTYPES)}, not '{dtype}'")
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise BadInput(f"device '{device}' was asked for, but torch sees no GPU")
+        try:
+            torch.empty(1, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise BadInput(f"device '{device}' cannot be used: {str(error).splitlines()[0]}") from None
         if threads is not None:
             torch.set_num_threads(threads)
         self.horizon = model.config.decoder.horizon
@@ -56,8 +81,9 @@ class VLAPolicy:
     @classmethod
     def from_pretrained(cls, path: str | Path, **options: Any) -> "VLAPolicy":
         """From the folder of a checkpoint; options as in the constructor."""
+        checked = to_dataclass(options, VLAOptions, "options")
         model, processor = load(path)
-        return cls(model, processor, **options)
+        return cls(model, processor, **dataclasses.asdict(checked))
 
     def reset(self, count: int) -> None:
         """Nothing to forget: every chunk is made from the present observation alone."""

@@ -1,6 +1,7 @@
 """Measure speeds: ``python scripts/bench.py`` or ``... only=[latency,train] policy=PATH``."""
 
 import json
+import math
 import os
 import platform
 from dataclasses import dataclass, field
@@ -8,8 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from policies.runtime.world import World
+from vla.checks import at_least
 from vla.config import command
 from vla.errors import BadInput
+from vla.folders import writable_folder, write_whole
 
 __all__ = ["Bench", "main"]
 
@@ -27,8 +30,11 @@ class Bench:
     out: Path = Path("outputs/bench.json")
 
     def __post_init__(self) -> None:
-        if self.batch < 1 or self.seconds <= 0:
-            raise BadInput("batch and seconds must be positive")
+        at_least(self, 1, "batch", "threads")
+        if not 0 < self.seconds < math.inf:
+            raise BadInput(f"seconds={self.seconds}: a number above 0 is needed")
+        if not self.only:
+            raise BadInput("only is empty; name at least one of: collect, rollout, latency, train")
 
 
 @command("bench", Bench)
@@ -40,6 +46,9 @@ def main(config: Bench) -> None:
 
     if set(config.only) - {"collect"}:
         check_policy(config.policy)
+    writable_folder(config.out.parent)
+    if config.out.is_dir():
+        raise BadInput(f"out={config.out} is a folder; give the name of a file")
     threads = config.threads or os.cpu_count() or 1
     numbers: dict[str, float] = {}
     print(f"{os.cpu_count()} cores, {platform.machine()}; policy {config.policy}")
@@ -50,12 +59,8 @@ def main(config: Bench) -> None:
             numbers[key] = round(value, 2)
             print(f"  {key.replace('_', ' '):<32} {value:>10.1f}", flush=True)
     machine = {"cores": os.cpu_count(), "machine": platform.machine(), "training_threads": threads}
-    config.out.parent.mkdir(parents=True, exist_ok=True)
-    aside = config.out.with_suffix(".tmp")
-    aside.write_text(
-        json.dumps({**numbers, **machine, "policy": config.policy, "commit": commit()}, indent=2) + "\n"
-    )
-    os.replace(aside, config.out)
+    found = {**numbers, **machine, "policy": config.policy, "commit": commit()}
+    write_whole(config.out, json.dumps(found, indent=2) + "\n")
     print(config.out)
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from policies.runtime.world import World
+from vla.checks import at_least
 from vla.config import command
-from vla.errors import BadInput
 
 __all__ = ["Collect", "main"]
 
@@ -26,8 +26,8 @@ class Collect:
     max_driven: int = 120
 
     def __post_init__(self) -> None:
-        if self.episodes < 1:
-            raise BadInput(f"episodes={self.episodes}: at least 1 is needed")
+        at_least(self, 1, "episodes", "workers")
+        at_least(self, 0, "seed", "noise", "max_driven")
 
 
 @command("collect", Collect)

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from policies.runtime.world import World
+from vla.checks import at_least, at_most
 from vla.config import command
 from vla.errors import BadInput
+from vla.folders import output_folder
 
 __all__ = ["Demo", "main"]
 
@@ -26,15 +28,19 @@ class Demo:
     video_size: int = 384
     options: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        at_least(self, 1, "workers")
+        at_least(self, 0, "seed")
+        at_least(self, 16, "video_size")
+        at_most(self, 1280, "video_size")  # the largest picture that is drawn off screen
+
 
 @command("demo", Demo)
 def main(config: Demo) -> None:
     """Run one episode a sentence, print each as it ends, write a page with videos."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # one core a process, so that two episodes do not fight
     from envs.tabletop.language import parse
-    from policies.runtime.metrics import summarize, table, write_metrics
-    from policies.runtime.report import write_page
-    from policies.runtime.rollout import Case, Rollout, check_policy, roll_out
+    from policies.runtime.rollout import check_policy
 
     sentences = config.sentences if config.say is None else [config.say]
     if not sentences:
@@ -42,6 +48,15 @@ def main(config: Demo) -> None:
     for sentence in sentences:
         parse(sentence)  # a mistake is answered before anything is loaded
     check_policy(config.policy)
+    with output_folder(config.out):
+        _run(config, sentences)
+
+
+def _run(config: Demo, sentences: list[str]) -> None:
+    from policies.runtime.metrics import summarize, table, write_metrics
+    from policies.runtime.report import write_page
+    from policies.runtime.rollout import Case, Rollout, roll_out
+
     how = Rollout(
         world=config.env,
         policy=config.policy,
@@ -51,7 +66,6 @@ def main(config: Demo) -> None:
         video_size=config.video_size,
         policy_options=config.options,
     )
-    config.out.mkdir(parents=True, exist_ok=True)
     cases = [Case(i, config.seed + i, sentence=sentence) for i, sentence in enumerate(sentences)]
     width, results = max(map(len, sentences)), []
     print(f"{config.policy}: {len(cases)} sentence{'s' * (len(cases) > 1)}", flush=True)

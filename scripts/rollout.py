@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from policies.runtime.world import Split, World
+from vla.checks import at_least, at_most
 from vla.config import command
-from vla.errors import BadInput
+from vla.folders import output_folder
 
 __all__ = ["Options", "main"]
 
@@ -31,25 +32,32 @@ class Options:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("episodes", "side_by_side", "execute", "workers"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise BadInput(f"{name}={value}: at least 1 is needed")
+        at_least(self, 1, "episodes", "side_by_side", "execute", "workers")
+        at_least(self, 0, "seed", "videos")
+        at_least(self, 16, "video_size")
+        at_most(self, 1280, "video_size")  # the largest picture that is drawn off screen
 
 
 @command("rollout", Options)
 def main(config: Options) -> None:
     """Run the episodes, print the table, write metrics.json, videos and index.html."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the cores are taken by the workers, one each
+    from policies.runtime.rollout import check_policy
+
+    check_policy(config.policy)
+    with output_folder(config.out):
+        _roll_out(config)
+
+
+def _roll_out(config: Options) -> None:
     import time
 
     from tqdm import tqdm
 
     from policies.runtime.metrics import summarize, swap_summary, table, write_metrics
     from policies.runtime.report import write_page
-    from policies.runtime.rollout import Rollout, cases_of, check_policy, roll_out, swap_cases
+    from policies.runtime.rollout import Rollout, cases_of, roll_out, swap_cases
 
-    check_policy(config.policy)
     how = Rollout(
         world=config.env,
         policy=config.policy,
@@ -61,7 +69,6 @@ def main(config: Options) -> None:
         video_size=config.video_size,
         policy_options=config.options,
     )
-    config.out.mkdir(parents=True, exist_ok=True)
     if config.swap:
         cases = swap_cases(config.env, config.split, config.episodes, config.seed)
     else:

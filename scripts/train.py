@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from policies.runtime.world import World
+from policies.runtime.world import World, check_skill
+from vla.checks import at_least
 from vla.config import command
 from vla.errors import BadInput
 from vla.training.run_config import RunConfig
@@ -22,6 +23,12 @@ class RollOuts:
     workers: int | None = None
     skills: tuple[str, ...] | None = None
 
+    def __post_init__(self) -> None:
+        at_least(self, 0, "episodes", "seed")
+        at_least(self, 1, "workers")
+        for skill in self.skills or ():
+            check_skill(skill)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Train(RunConfig):
@@ -31,6 +38,12 @@ class Train(RunConfig):
     env: World = field(default_factory=World)
     rollouts: RollOuts = field(default_factory=RollOuts)
     demonstrations: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, 0, "demonstrations")
+        for skill in self.reading.skill_weights:
+            check_skill(skill)
 
 
 @command("train", Train)

@@ -25,9 +25,12 @@ Tests use ``load_config("collect", ["episodes=3"], Collect)``.
 import contextlib
 import functools
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, overload
 
 import hydra
@@ -106,8 +109,15 @@ def run_command(
 
     # hydra names the job (and so its log file) after the task's module.
     task.__module__ = f"vla_scripts.{config_name}"
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminated)
     with _hydra_command_line(program, argv), _answer_mistakes(program, config_name, argv):
         hydra.main(version_base=VERSION_BASE, config_path=str(config_dir()), config_name=config_name)(task)()
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends a command as Ctrl-C does: what is being written is put away first."""
+    raise KeyboardInterrupt("terminated")
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from vla.checks import at_least
 from vla.errors import BadInput
 from vla.structured import to_dataclass
 
@@ -44,6 +45,7 @@ class CameraConfig:
     def __post_init__(self) -> None:
         if self.size % 8 or self.size < 16:
             raise BadInput(f"camera '{self.name}': size must be a multiple of 8 from 16 up, not {self.size}")
+        at_least(self, 1, "grid")
         if self.points < 2:
             raise BadInput(f"camera '{self.name}': points must be 2 or more (target, destination)")
 
@@ -70,6 +72,10 @@ class ImageConfig:
         names = [camera.name for camera in self.cameras]
         if not names or len(set(names)) != len(names):
             raise BadInput(f"image.cameras needs one or more cameras with different names, not {names}")
+        at_least(self, 1, "stem", "width", "deep")
+        at_least(self, 0, "fine_blocks", "deep_blocks", "grounding_weight")
+        if not self.grounding_sigma > 0:
+            raise BadInput(f"image.grounding_sigma must be above 0, not {self.grounding_sigma}")
 
 
 @dataclass(frozen=True)
@@ -77,11 +83,16 @@ class TextConfig:
     """Sentence encoder: `layers` of a small transformer, then `tokens` attention-pooled tokens."""
 
     width: int = 128
-    layers: int = 2
+    layers: int = 3
     heads: int = 4
     tokens: int = 4
     max_length: int = 24
     """Longest sentence, in words."""
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "width", "layers", "heads", "tokens", "max_length")
+        if self.width % self.heads:
+            raise BadInput(f"text.width {self.width} must be a multiple of text.heads {self.heads}")
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,10 @@ class StateConfig:
     dim: int = 6
     frequencies: int = 4
     hidden: int = 128
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "dim", "hidden")
+        at_least(self, 0, "frequencies")
 
 
 @dataclass(frozen=True)
@@ -103,6 +118,7 @@ class BackboneConfig:
     mlp: int = 768
 
     def __post_init__(self) -> None:
+        at_least(self, 1, "width", "layers", "heads", "mlp")
         if self.width % self.heads:
             raise BadInput(f"backbone.width {self.width} must be a multiple of backbone.heads {self.heads}")
 
@@ -122,6 +138,11 @@ class DecoderConfig:
     bins: int = 256
     smoothing: float = 3.0
     readout: Literal["median", "mode"] = "median"
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "horizon", "dim")
+        at_least(self, 2, "bins")
+        at_least(self, 0, "smoothing")
 
 
 @dataclass(frozen=True)
@@ -188,6 +209,9 @@ class AugmentConfig:
     contrast: float = 0.15
     color: float = 0.05
     state_noise: float = 0.003
+
+    def __post_init__(self) -> None:
+        at_least(self, 0, "shift", "brightness", "contrast", "color", "state_noise")
 
 
 def _plain(value: Any) -> Any:

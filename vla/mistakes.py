@@ -16,6 +16,7 @@ from vla.errors import BadInput, did_you_mean
 __all__ = ["one_line"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_WRONG_PLACE = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -50,6 +51,8 @@ def _system(error: BaseException) -> str | None:
         return f"no space left on the disk{name}; what was complete before is kept"
     if isinstance(error, OSError) and code in _FORBIDDEN and name:
         return f"not allowed to open {error.filename!r}: {error.strerror}"
+    if isinstance(error, OSError) and code in _WRONG_PLACE and name:
+        return f"cannot use {error.filename!r}: {error.strerror}"
     return None
 
 
@@ -67,6 +70,8 @@ def _config(
         return f"cannot read the override {error.override!r}: write key=value, quote what holds , or :"
     if isinstance(error, HydraException):
         match = re.search(r"Could not (?:override|append|delete)[^']*'([^']+)'", str(error))
+        if match is not None and match[1] in _known_keys(compose, []):
+            return f"'{match[1]}' has no such key yet: add one with +{match[1]}.KEY=VALUE"
         if match is not None:
             return f"unknown config key '{match[1]}'{_nearest(match[1], compose, overrides)}"
         because = str(error.__cause__ or "").splitlines()[:1]

@@ -75,7 +75,7 @@ def _scalar(value: Any, hint: Any, place: str) -> Any:
         return float(value)
     if hint is int and number and float(value).is_integer():  # 1e6 on a command line is a float
         return int(value)
-    if hint is Path and isinstance(value, str | Path):
+    if hint is Path and isinstance(value, str | Path) and str(value):  # '' would mean the present folder
         return Path(value)
     if hint is str and isinstance(value, int) and number:  # a folder may be called 2000
         return str(value)

@@ -1,7 +1,7 @@
 """Collecting a dataset: every episode is determined by (seed, its index), so any run can be continued."""
 
+import contextlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,12 +14,15 @@ from policies.base import Policy
 from policies.runtime.demonstration import Demonstration, Perturb, attempt_seed, demonstrate
 from policies.runtime.workers import run_jobs
 from policies.runtime.world import World
+from vla.data.info import read_json
 from vla.data.lerobot_writer import EpisodeWriter, Feature
 from vla.errors import BadInput
+from vla.folders import output_folder, write_whole
 from vla.interfaces import ACTION, IMAGE_PREFIX, STATE
 
 __all__ = ["Collection", "Collector", "NoiseSource", "Progress", "dataset_writer"]
 
+SETTINGS = "collection.json"
 ROBOT_TYPE = "so101_follower"
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 """LeRobot's names for the SO-101 follower, in the order of state and action."""
@@ -67,18 +70,28 @@ class Collector:
         self, what: Collection, root: Path, episodes: int, source: NoiseSource | None = None
     ) -> None:
         self.what, self.root, self.source = what, root, source
-        _same_settings(root, what)
         env = what.world.make("train")
         self._writer = dataset_writer(root, env)
         env.close()
-        self.missing = sorted(set(range(episodes)) - self._writer.written())
+        _same_settings(root, what)
+        self._wanted = set(range(episodes))
+
+    @property
+    def missing(self) -> list[int]:
+        """Numbers of the episodes that are neither in the dataset nor staged."""
+        return sorted(self._wanted - self._writer.written())
 
     def run(self, workers: int) -> Iterator[Progress]:
         """Collect what is missing, yielding each episode once it is safely staged; then merge them."""
-        if self.missing:
-            count = min(workers, len(self.missing))
-            yield from run_jobs(_work, self.missing, count, self.what, self.root, self.source)
-        self._writer.finalize()
+        with output_folder(self.root):
+            _same_settings(self.root, self.what)  # another run may have begun it meanwhile
+            self._writer.recover()
+            _write_settings(self.root, self.what)
+            missing = self.missing
+            if missing:
+                count = min(workers, len(missing))
+                yield from run_jobs(_work, missing, count, self.what, self.root, self.source)
+            self._writer.finalize()
 
 
 def _work(
@@ -91,13 +104,13 @@ def _work(
     # The expert needs its usual time after the policy has used up part of the episode.
     more = {} if what.policy is None else {"max_steps": what.max_driven + 320}
     env = _Watched(what.world.make("train", **more), check)
-    policy = _policy(what.policy)
-    writer = dataset_writer(root, env)
-    for index in indices:
-        episode, steps, rejected = _until_success(env, what, index, policy, source)
-        writer.write_episode(index, episode.frames, episode.task, episode.extra)
-        yield Progress(index, episode.length, steps, tuple(rejected))
-    env.close()
+    with contextlib.closing(env):  # a GL context that is left to the interpreter's end complains there
+        policy = _policy(what.policy)
+        writer = dataset_writer(root, env)
+        for index in indices:
+            episode, steps, rejected = _until_success(env, what, index, policy, source)
+            writer.write_episode(index, episode.frames, episode.task, episode.extra)
+            yield Progress(index, episode.length, steps, tuple(rejected))
 
 
 def _until_success(
@@ -174,19 +187,20 @@ POINT_NAMES = [
 
 def _same_settings(root: Path, what: Collection) -> None:
     """Refuse to continue a folder that was begun with other settings; it would be two datasets in one."""
-    path = root / "collection.json"
-    now = json.loads(json.dumps(asdict(what)))
+    path = root / SETTINGS
     if not path.exists():
-        root.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(".tmp")
-        aside.write_text(json.dumps(now, indent=1))
-        os.replace(aside, path)
         return
-    before = json.loads(path.read_text())
+    before, now = read_json(path), json.loads(json.dumps(asdict(what)))
     for key, old, new in _differences(before, now):
         raise BadInput(
             f"{root} was begun with {key}={old}, now it is {new}: use another out=, or the same {key}"
         )
+
+
+def _write_settings(root: Path, what: Collection) -> None:
+    path = root / SETTINGS
+    if not path.exists():
+        write_whole(path, json.dumps(asdict(what), indent=1))
 
 
 def _differences(

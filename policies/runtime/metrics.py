@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from policies.runtime.results import EpisodeResult
+from vla.folders import write_whole
 
 __all__ = ["commit", "summarize", "swap_summary", "table", "wilson", "write_metrics"]
 
@@ -126,7 +126,5 @@ def commit() -> str:
 def write_metrics(metrics: dict[str, Any], folder: Path) -> Path:
     """Write metrics.json into `folder`, whole or not at all."""
     path = folder / "metrics.json"
-    aside = path.with_suffix(".json.tmp")
-    aside.write_text(json.dumps(metrics, indent=2) + "\n")
-    os.replace(aside, path)
+    write_whole(path, json.dumps(metrics, indent=2) + "\n")
     return path

@@ -1,6 +1,5 @@
 """The page that shows a roll-out: videos beside their sentences, actions, success table; no network."""
 
-import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -10,6 +9,7 @@ from policies.runtime.page import PAGE, SCRIPT, STYLE
 from policies.runtime.plots import ACTION_COLORS, action_plot, interval_bar
 from policies.runtime.results import EpisodeResult
 from policies.runtime.video import POINT_COLORS
+from vla.folders import write_whole
 
 __all__ = ["write_page"]
 
@@ -40,9 +40,7 @@ def write_page(folder: Path, title: str, metrics: dict[str, Any], results: Seque
         script=SCRIPT,
     )
     path = folder / "index.html"
-    aside = path.with_suffix(".tmp")
-    aside.write_text(page, encoding="utf-8")
-    os.replace(aside, path)
+    write_whole(path, page)
     return path
 
 

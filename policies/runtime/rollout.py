@@ -81,15 +81,15 @@ def swap_cases(world: World, split: Split, pairs: int, seed: int) -> list[Case]:
     """
     env = dataclasses.replace(world, image_size=8).make(split)
     cases: list[Case] = []
-    while len(cases) < 2 * pairs:
-        skill = world.skills[len(cases) // 2 % len(world.skills)]
-        own = Case(len(cases), seed, skill=skill)
-        other = dataclasses.replace(own, index=own.index + 1, swapped=True)
-        seed += 1
-        with contextlib.suppress(BadInput):
-            _reset(env, other)
-            cases += [own, other]
-    env.close()
+    with contextlib.closing(env):
+        while len(cases) < 2 * pairs:
+            skill = world.skills[len(cases) // 2 % len(world.skills)]
+            own = Case(len(cases), seed, skill=skill)
+            other = dataclasses.replace(own, index=own.index + 1, swapped=True)
+            seed += 1
+            with contextlib.suppress(BadInput):
+                _reset(env, other)
+                cases += [own, other]
     return cases
 
 
@@ -208,10 +208,9 @@ def _finish(slot: _Slot, how: Rollout) -> EpisodeResult:
         states=np.stack(slot.states),
     )
     if how.out is not None and case.index < how.videos:
-        viewer = how.world.make(how.split, image_size=how.video_size)
-        frames = _replay(viewer, case, result)
-        result.video = film(frames, slot.points, how.out / "videos", f"episode-{case.index:04d}")
-        viewer.close()
+        with contextlib.closing(how.world.make(how.split, image_size=how.video_size)) as viewer:
+            frames = _replay(viewer, case, result)
+            result.video = film(frames, slot.points, how.out / "videos", f"episode-{case.index:04d}")
     slot.case = None
     return result
 

@@ -72,12 +72,15 @@ def write_mp4(path: Path, pictures: Sequence[npt.NDArray[np.uint8]], fps: int) -
 
     height, width = pictures[0].shape[:2]
     aside = path.with_name(f".{path.name}")
-    with av.open(str(aside), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream("libx264", rate=fps, options={"crf": "24", "preset": "veryfast"})
-        stream.width, stream.height, stream.pix_fmt = width - width % 2, height - height % 2, "yuv420p"
-        stream.codec_context.thread_count = 1
-        for picture in pictures:
-            even = np.ascontiguousarray(picture[: stream.height, : stream.width])
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
-        container.mux(stream.encode())
-    aside.replace(path)
+    try:
+        with av.open(str(aside), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+            stream = container.add_stream("libx264", rate=fps, options={"crf": "24", "preset": "veryfast"})
+            stream.width, stream.height, stream.pix_fmt = width - width % 2, height - height % 2, "yuv420p"
+            stream.codec_context.thread_count = 1
+            for picture in pictures:
+                even = np.ascontiguousarray(picture[: stream.height, : stream.width])
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
+            container.mux(stream.encode())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)

@@ -70,8 +70,13 @@ def run_jobs(
 
 def _check_alive(processes: Sequence[Any]) -> None:
     for process in processes:
-        if process.exitcode not in (None, 0):
-            raise RuntimeError(f"a worker died (exit status {process.exitcode}); out of memory?")
+        if process.exitcode is not None and process.exitcode < 0:
+            name = signal.Signals(-process.exitcode).name
+            raise BadInput(f"a worker process was ended by {name}; if memory ran out, give fewer workers=")
+        if process.exitcode:
+            raise RuntimeError(f"a worker died (exit status {process.exitcode})")
+    if not any(process.is_alive() for process in processes):
+        raise RuntimeError("all workers left without saying so")
 
 
 def _worker(channels: Any, parent: int, work: Callable[..., Iterator[Any]], arguments: Any) -> None:

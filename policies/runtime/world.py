@@ -9,11 +9,17 @@ import gymnasium as gym
 
 from vla.errors import BadInput, did_you_mean
 
-__all__ = ["SKILLS", "Split", "World"]
+__all__ = ["SKILLS", "Split", "World", "check_skill"]
 
 Split = Literal["train", "validation", "seen", "held_out_sentences", "held_out_objects"]
 
 SKILLS = ("touch", "lift", "put_into", "put_beside", "push", "stack", "put_both")
+
+
+def check_skill(name: str) -> None:
+    """Raise BadInput for a kind of task that there is not."""
+    if name not in SKILLS:
+        raise BadInput(f"unknown skill '{name}'{did_you_mean(name, SKILLS)}")
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,7 @@ class World:
 
     def __post_init__(self) -> None:
         for skill in self.skills:
-            if skill not in SKILLS:
-                raise BadInput(f"unknown skill '{skill}'{did_you_mean(skill, SKILLS)}")
+            check_skill(skill)
         if not self.skills:
             raise BadInput("env.skills is empty; name at least one skill")
 
@@ -43,7 +48,14 @@ class World:
         options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         options = {k: v for k, v in options.items() if k not in ("id", "name")}
         module, _, name = self.id.rpartition(":")
-        if module:
-            importlib.import_module(module)
-        # The runners here never step an environment wrongly, so Gymnasium's checks are left out for speed.
-        return gym.make(name, disable_env_checker=True, split=split, **{**options, **more})
+        try:
+            if module:
+                importlib.import_module(module)
+            # The runners here never step an environment wrongly: Gymnasium's checks are left out for speed.
+            return gym.make(name, disable_env_checker=True, split=split, **{**options, **more})
+        except ModuleNotFoundError as error:
+            if module and error.name in (module, module.split(".")[0]):
+                raise BadInput(f"env.id={self.id}: there is no module '{module}'") from None
+            raise
+        except gym.error.UnregisteredEnv as error:
+            raise BadInput(f"env.id={self.id}: {error}") from None

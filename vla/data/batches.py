@@ -36,11 +36,16 @@ class Source:
 
     weight: how often each of its frames is drawn, relative to the other sources' frames.
     skill_weights: the same, by the ``skill`` column of meta/episodes.
+    opening_weight: the same, for the first `opening_frames` valid frames of each episode. There only the
+    sentence says where to go; later the arm's own pose gives it away, and a policy that reads the pose
+    instead of the sentence follows its own mistakes.
     """
 
     dataset: EpisodeDataset
     weight: float = 1.0
     skill_weights: Mapping[str, float] = field(default_factory=dict)
+    opening_frames: int = 0
+    opening_weight: float = 1.0
 
 
 class ChunkData:
@@ -58,11 +63,12 @@ class ChunkData:
         self.sources = list(sources)
         self.tasks: list[str] = []
         known: dict[str, int] = {}
-        state, actions, points, ends, stops, tasks, valid, rows, source_of = ([] for _ in range(9))
+        state, actions, points, ends, stops, tasks, goods, valid, rows, source_of = ([] for _ in range(10))
         frames = 0
         self.first_frame: list[int] = []
         for number, source in enumerate(sources):
             data = source.dataset
+            data.check_meta()
             _check_same(sources[0].dataset, data)
             names = [STATE, ACTION, "task_index", *(n for n in (POINTS, VALID) if n in data.features)]
             columns = data.columns(names)
@@ -71,12 +77,13 @@ class ChunkData:
             end = np.repeat(bounds[:, 1], bounds[:, 1] - bounds[:, 0])
             state.append(columns[STATE].astype(np.float32).reshape(data.num_frames, -1))
             actions.append(columns[ACTION].astype(np.float32).reshape(data.num_frames, -1))
-            points.append(_points(columns.get(POINTS), data.num_frames))
+            points.append(_points(columns.get(POINTS), data))
             ends.append(frames + end)
             stops.append(frames + np.minimum(end, _next_bad(good)))
             numbers = np.array([known.setdefault(text, len(known)) for text in data.tasks], np.int64)
             tasks.append(_lookup(numbers, columns["task_index"], data))
             own = np.arange(data.num_frames)
+            goods.append(good)
             valid.append(good & (own % every == 0))
             rows.append(own // every)
             source_of.append(np.full(data.num_frames, number, np.int64))
@@ -85,7 +92,8 @@ class ChunkData:
         self.tasks = list(known)
         self.state, self.actions, self.points = (np.concatenate(x) for x in (state, actions, points))
         self.end, self.stop, self.task_index = (np.concatenate(x) for x in (ends, stops, tasks))
-        self.valid, self.row, self.source_of = (np.concatenate(x) for x in (valid, rows, source_of))
+        self.good, self.valid = np.concatenate(goods), np.concatenate(valid)
+        self.row, self.source_of = np.concatenate(rows), np.concatenate(source_of)
 
     def gather(self, frames: _Ints, images: Mapping[str, Sequence[Gather]] | None = None) -> dict[str, Any]:
         """A raw batch for `frames` (int64 [B]); `images` holds a Gather per camera and source.
@@ -127,7 +135,7 @@ def weighted_frames(
 ) -> tuple[tuple[_Ints, npt.NDArray[np.float64]], _Ints]:
     """((frames to train on, their weights), frames held for validation); valid frames only.
 
-    Whole episodes go to one side or the other. Weights: source x skill of the episode.
+    Whole episodes go to one side or the other. Weights: source x skill of the episode x opening.
     """
     weights = np.zeros(len(data.state))
     held = np.zeros(len(data.state), bool)
@@ -142,9 +150,23 @@ def weighted_frames(
         episode = dataset.episode_of_frame
         span = slice(first, first + dataset.num_frames)
         weights[span] = episode_weight[episode]
+        weights[span][_opening(data.good[span], episode, source.opening_frames)] *= source.opening_weight
         held[span] = in_validation(dataset.num_episodes, seed, validation, dataset.root.name)[episode]
     train = np.flatnonzero(data.valid & ~held & (weights > 0))
+    if len(train) == 0:
+        folders = ", ".join(str(source.dataset.root) for source in data.sources)
+        raise BadInput(
+            f"no frame of {folders} is left to train on: all are held for validation, have weight 0 or are "
+            "marked as not valid"
+        )
     return (train, weights[train]), np.flatnonzero(data.valid & held)
+
+
+def _opening(good: npt.NDArray[np.bool_], episode: _Ints, frames: int) -> npt.NDArray[np.bool_]:
+    """bool [N]: whether a frame is among the first `frames` good ones of its episode."""
+    before = np.cumsum(good) - good  # good frames before this one, in the whole dataset
+    first = np.flatnonzero(np.diff(episode, prepend=-1))
+    return good & (before - before[first][np.searchsorted(first, np.arange(len(good)), "right") - 1] < frames)
 
 
 class Prefetcher:
@@ -198,11 +220,14 @@ def _check_same(first: EpisodeDataset, other: EpisodeDataset) -> None:
         raise BadInput(f"{other.root}: fps is {other.fps}, but {first.fps} in {first.root}")
 
 
-def _points(column: npt.NDArray[Any] | None, frames: int) -> npt.NDArray[np.float32]:
+def _points(column: npt.NDArray[Any] | None, data: EpisodeDataset) -> npt.NDArray[np.float32]:
     """float32 [N, 4, 3]; zeros (so: not visible) where the dataset has none."""
     if column is None:
-        return np.zeros((frames, 4, 3), np.float32)
-    return column.astype(np.float32).reshape(frames, 4, 3)
+        return np.zeros((data.num_frames, 4, 3), np.float32)
+    if column.size != data.num_frames * 12:
+        shape = data.features[POINTS]["shape"]
+        raise BadInput(f"{data.root}: '{POINTS}' has shape {shape}, not [12] (4 points of x, y, visible)")
+    return column.astype(np.float32).reshape(data.num_frames, 4, 3)
 
 
 def _lookup(numbers: _Ints, task_index: _Ints, data: EpisodeDataset) -> _Ints:

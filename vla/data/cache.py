@@ -173,16 +173,23 @@ def _one_thread() -> None:
 def _decode_file(root: str, camera: str, file: str, first: int, target: _Target) -> int:
     """Decode one data file's pictures into the target; returns how many frames it held."""
     path = Path(file)
-    encoded = EpisodeDataset(root).encoded_images(path, camera)
-    pictures = (_decode(data, path, frame) for frame, data in enumerate(encoded, start=first))
+    dataset = EpisodeDataset(root)
+    encoded, size = dataset.encoded_images(path, camera), dataset.image_shape(camera)
+    pictures = (_decode(data, path, frame, size) for frame, data in enumerate(encoded, start=first))
     return sum(_write_rows(pictures, count(first), target))
 
 
-def _decode(data: bytes, file: Path, frame: int) -> _Images:
+def _decode(data: bytes, file: Path, frame: int, size: tuple[int, int, int]) -> _Images:
     try:
-        return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        picture = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise BadInput(f"{file}: the picture of frame {frame} cannot be decoded: {error}") from None
+    if picture.shape != size:
+        raise BadInput(
+            f"{file}: the picture of frame {frame} has shape {list(picture.shape)}, not {list(size)} as "
+            "meta/info.json says"
+        )
+    return picture
 
 
 def _write_rows(pictures: Iterator[_Images], frames: Iterator[int], target: _Target) -> Iterator[int]:

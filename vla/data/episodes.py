@@ -4,7 +4,6 @@ Numeric columns are small and are read whole; pictures stay on disk and are deco
 (see `vla.data.cache`). Every way a folder can be broken ends in one `BadInput` line that names the file.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,14 +14,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vla.data.info import DATA_PATH, read_info, read_json
 from vla.errors import BadInput, did_you_mean
 from vla.interfaces import IMAGE_PREFIX
 
-__all__ = ["CODEBASE_VERSION", "EpisodeDataset", "read_table"]
-
-CODEBASE_VERSION = "v3.0"
-_INFO_KEYS = ("codebase_version", "fps", "features", "total_episodes", "total_frames")
-_DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+__all__ = ["EpisodeDataset", "read_table"]
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -44,9 +40,12 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 def _to_numpy(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     """Scalar column -> [N]; list column of a constant length D -> [N, D]."""
     if pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type):
+        # The values of a row that a file leaves out are left out too: whoever asks checks the count.
         flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks if len(chunk)]
         values = np.concatenate(flat) if flat else np.zeros(0, np.float32)
-        return values.reshape(len(column), -1) if len(column) else values.reshape(0, 0)
+        if len(column) == 0 or len(values) % len(column):
+            return values
+        return values.reshape(len(column), -1)
     return column.to_numpy()
 
 
@@ -58,32 +57,17 @@ class EpisodeDataset:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
-        self.info = self._read_info()
+        self.info = read_info(self.root)
         self.fps = int(self.info["fps"])
         self.features: dict[str, dict[str, Any]] = self.info["features"]
         self.num_frames = int(self.info["total_frames"])
         self.num_episodes = int(self.info["total_episodes"])
 
-    def _read_info(self) -> dict[str, Any]:
-        path = self.root / "meta" / "info.json"
-        if not self.root.is_dir():
-            raise BadInput(f"dataset folder does not exist: {self.root}")
-        if not path.is_file():
-            raise BadInput(f"not a LeRobot v3 dataset, file is missing: {path}")
-        try:
-            info = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise BadInput(f"dataset file is not JSON (truncated?): {path}: {error}") from None
-        for key in _INFO_KEYS:
-            if not isinstance(info, dict) or key not in info:
-                raise BadInput(f"{path} has no key '{key}'")
-        if not str(info["codebase_version"]).startswith(CODEBASE_VERSION):
-            raise BadInput(
-                f"{path} has codebase_version {info['codebase_version']!r}; only {CODEBASE_VERSION} is read"
-            )
-        if info["total_frames"] <= 0:
-            raise BadInput(f"dataset is empty (total_frames is {info['total_frames']}): {path}")
-        return info
+    def check_meta(self) -> None:
+        """Raise BadInput for a meta file that is missing or broken, also where nothing here needs its content."""
+        read_json(self.root / "meta" / "stats.json")
+        if "subtask_index" in self.features:
+            read_table(self.root / "meta" / "subtasks.parquet", ["subtask_index"])
 
     # -- files -------------------------------------------------------------------------------------
 
@@ -91,7 +75,7 @@ class EpisodeDataset:
     def data_files(self) -> list[Path]:
         """The data files that hold the frames, in order; existence checked."""
         table = self.episode_meta
-        pattern = self.info.get("data_path") or _DATA_PATH
+        pattern = self.info.get("data_path") or DATA_PATH
         pairs = sorted(set(zip(table["data/chunk_index"], table["data/file_index"], strict=True)))
         files = [self.root / pattern.format(chunk_index=int(c), file_index=int(f)) for c, f in pairs]
         for file in files:
@@ -112,11 +96,19 @@ class EpisodeDataset:
             for name in needed:
                 if name not in table.column_names:
                     raise BadInput(f"{file} has no column '{name}'")
+                if not pa.types.is_integer(table.schema.field(name).type) or table[name].null_count:
+                    raise BadInput(f"{file}: column '{name}' must hold a whole number in every row")
             scalar = [f.name for f in table.schema if not pa.types.is_nested(f.type)]
             tables.append(table.select([n for n in scalar if not n.startswith("stats/")]))
         merged = pa.concat_tables(tables, promote_options="default").sort_by("episode_index")
         if len(merged) != self.num_episodes:
             raise BadInput(f"{files[-1].parent} lists {len(merged)} episodes, info.json {self.num_episodes}")
+        length = merged.column("length").to_numpy()
+        if length.min() < 1 or length.sum() != self.num_frames:
+            raise BadInput(
+                f"{files[-1].parent}: the episodes' lengths sum up to {length.sum()} frames, "
+                f"meta/info.json says {self.num_frames}"
+            )
         return {name: merged.column(name).to_numpy() for name in merged.column_names}
 
     @cached_property
@@ -144,13 +136,36 @@ class EpisodeDataset:
                 hint = did_you_mean(name, self.features)
                 raise BadInput(f"{self.root}: dataset has no feature '{name}'{hint}")
         tables = [read_table(file, names) for file, _, _ in self.file_frames]
-        table = pa.concat_tables(tables)
-        found = {name: _to_numpy(table.column(name)) for name in names}
+        try:
+            table = pa.concat_tables(tables)
+        except pa.ArrowException as error:
+            reason = str(error).splitlines()[0]
+            raise BadInput(f"{self.root}: the data files do not have the same columns: {reason}") from None
+        found = {name: self._numbers(name, table.column(name)) for name in names}
         for name, values in found.items():
             if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
                 frame = int(np.argwhere(~np.isfinite(values))[0][0])
                 raise BadInput(f"{self.root}: feature '{name}' is not finite at frame {frame}")
         return found
+
+    def _numbers(self, name: str, column: pa.ChunkedArray) -> npt.NDArray[Any]:
+        """A column as an array, checked to be what meta/info.json says of the feature."""
+        feature = self.features[name]
+        kind, shape = feature["dtype"], feature["shape"]
+        values = None if column.null_count else _to_numpy(column)
+        whole = kind.startswith(("int", "uint"))
+        wanted = np.integer if whole else np.number
+        if (
+            values is None
+            or values.size != self.num_frames * int(np.prod(shape))
+            or not (np.issubdtype(values.dtype, wanted) or values.dtype == np.bool_)
+        ):
+            raise BadInput(
+                f"{self.root}/data: column '{name}' holds {column.type}"
+                f"{' with empty rows' if column.null_count else ''}, not {kind} {shape} in every row "
+                "as meta/info.json says"
+            )
+        return values
 
     @cached_property
     def episode_of_frame(self) -> npt.NDArray[np.int64]:
@@ -169,6 +184,8 @@ class EpisodeDataset:
         """int64 [num_episodes, 2]: first frame and one past the last frame of each episode."""
         cuts = np.flatnonzero(np.diff(self.episode_of_frame)) + 1
         edges = np.concatenate([[0], cuts, [self.num_frames]])
+        if not np.array_equal(np.diff(edges), self.episode_meta["length"]):
+            raise BadInput(f"{self.root}: meta/episodes and the data files disagree on the episodes' lengths")
         return np.stack([edges[:-1], edges[1:]], axis=1)
 
     @cached_property
@@ -180,8 +197,11 @@ class EpisodeDataset:
         if text is None or "task_index" not in table.column_names:
             raise BadInput(f"{path} must have the columns 'task' and 'task_index', not {table.column_names}")
         pairs = dict(zip(table["task_index"].to_pylist(), table[text].to_pylist(), strict=True))
-        if sorted(pairs) != list(range(len(pairs))):
+        if None in pairs or sorted(pairs) != list(range(len(pairs))):
             raise BadInput(f"{path}: 'task_index' must count from 0 without gaps")
+        for number, sentence in pairs.items():
+            if not isinstance(sentence, str) or not sentence.strip():
+                raise BadInput(f"{path}: task {number} must be a sentence, not {sentence!r}")
         return [pairs[i] for i in range(len(pairs))]
 
     # -- pictures ----------------------------------------------------------------------------------
@@ -201,11 +221,10 @@ class EpisodeDataset:
         if feature is None:
             hint = did_you_mean(camera, self.cameras)
             raise BadInput(f"{self.root}: dataset has no camera '{camera}'{hint}")
-        height, width, channels = (int(n) for n in feature["shape"])
-        if channels != 3:
-            shape = feature["shape"]
+        shape = [int(n) for n in feature["shape"]]
+        if len(shape) != 3 or shape[2] != 3:
             raise BadInput(f"{self.root}: camera '{camera}' has shape {shape}, not [height, width, 3]")
-        return height, width, channels
+        return shape[0], shape[1], shape[2]
 
     def encoded_images(self, file: Path, camera: str) -> Iterator[bytes]:
         """The still-encoded (PNG or JPEG) pictures of one data file, row by row, little memory used."""

@@ -10,6 +10,7 @@ import errno
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from vla.data.episodes import EpisodeDataset
+from vla.data.info import read_info
 from vla.data.lerobot_commit import Commit, apply_commit
 from vla.data.lerobot_stats import image_stats
 from vla.errors import BadInput
@@ -94,7 +97,8 @@ class EpisodeWriter:
 
     def staged(self) -> set[int]:
         """Indices of the episodes that are staged, whole, and not yet merged."""
-        return {int(path.stem.split("-")[1]) for path in self.staging.glob("episode-*.parquet")}
+        names = (re.fullmatch(r"episode-(\d+)", path.stem) for path in self.staging.glob("*.parquet"))
+        return {int(found[1]) for found in names if found}
 
     def written(self) -> set[int]:
         """Indices of all episodes: merged and staged."""
@@ -103,11 +107,32 @@ class EpisodeWriter:
     def merged(self) -> int:
         """Number of episodes in the dataset proper."""
         info = self.root / "meta" / "info.json"
-        return int(json.loads(info.read_text())["total_episodes"]) if info.exists() else 0
+        return int(read_info(self.root)["total_episodes"]) if info.exists() else 0
+
+    def recover(self) -> None:
+        """Finish a merge that was stopped, and raise BadInput if what is there cannot be added to.
+
+        Without this, a lost meta file would let new episodes be written over old ones.
+        """
+        apply_commit(self.root)
+        info = self.root / "meta" / "info.json"
+        if not info.exists():
+            if any((self.root / "data").glob("*/*.parquet")):
+                raise BadInput(f"dataset file is missing: {info}; episodes are there, so none can be added")
+            return
+        dataset = EpisodeDataset(self.root)
+        dataset.check_meta()
+        if dataset.tasks and dataset.file_frames and self.merged() != len(dataset.episode_meta["length"]):
+            raise BadInput(f"{info} does not count the episodes that are there")
+        wanted = json.loads(json.dumps(self.features))
+        for name in sorted({*wanted, *dataset.features}):
+            old, new = dataset.features.get(name), wanted.get(name)
+            if old != new:
+                raise BadInput(f"{self.root} holds feature '{name}' as {old}, the new episodes as {new}")
 
     def finalize(self) -> None:
         """Merge what is staged into the dataset and remove the staged files. Safe to repeat, and to stop."""
-        apply_commit(self.root)
+        self.recover()
         first = self.merged()
         indices = sorted(self.staged())
         for position, index in enumerate(indices):
@@ -117,9 +142,12 @@ class EpisodeWriter:
             return
         with _no_space_is_bad_input(self.root):
             commit = Commit(self.root, self.fps, self.features, self.robot_type)
-            for index in indices:
-                commit.add(self._read_staged(index))
-            commit.close()
+            try:
+                for index in indices:
+                    commit.add(self._read_staged(index))
+                commit.close()
+            finally:  # on a full disk, give the space back; a finished commit has another name by now
+                shutil.rmtree(commit.aside, ignore_errors=True)
         apply_commit(self.root)
         shutil.rmtree(self.staging, ignore_errors=True)
 

@@ -29,7 +29,8 @@ class TextEncoder(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         # One query a token, and one for the summary.
         self.queries = nn.Linear(config.width, config.tokens + 1, bias=False)
-        self.summarise = nn.Linear(config.width, config.width)
+        # From all of them: what is to move and where to are pooled by different queries.
+        self.summarise = nn.Linear((config.tokens + 1) * config.width, config.width)
         nn.init.normal_(self.embed.weight, std=0.5)
 
     def forward(self, ids_BL: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,4 +44,4 @@ class TextEncoder(nn.Module):
         x_BLC = self.norm(x_BLC)
         scores_BLN = self.queries(x_BLC).float().masked_fill(~mask_BL[..., None], float("-inf"))
         pooled_BNC = F.softmax(scores_BLN, dim=1).to(x_BLC.dtype).transpose(1, 2) @ x_BLC
-        return pooled_BNC[:, : self.tokens], F.silu(self.summarise(pooled_BNC[:, self.tokens]))
+        return pooled_BNC[:, : self.tokens], F.silu(self.summarise(pooled_BNC.flatten(1)))

@@ -101,10 +101,16 @@ class TextTokenizer:
         try:
             kind = json.loads(path.read_text(encoding="utf-8"))["model"]["type"]
             tokenizer = Tokenizer.from_file(str(path))
+        except (KeyError, TypeError):
+            raise BadInput(f"{path} is not a tokenizer: it has no 'model' with a 'type'") from None
         except Exception as error:  # tokenizers raises bare Exception
             raise BadInput(f"cannot read the tokenizer {path}: {str(error).splitlines()[0]}") from None
         if kind != "WordLevel":
             raise BadInput(f"the tokenizer {path} is a {kind} tokenizer, not a WordLevel one")
+        if tokenizer.normalizer is None:
+            raise BadInput(f"the tokenizer {path} has no 'normalizer': it was not made by this project")
+        if sorted(tokenizer.get_vocab().values()) != list(range(tokenizer.get_vocab_size())):
+            raise BadInput(f"the tokenizer {path} does not number its words from 0 without gaps")
         return cls(tokenizer)
 
 

@@ -1,9 +1,11 @@
 """The settings of a training run. Free of torch, so that a command can check them and answer at once."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from vla.checks import at_least
 from vla.errors import BadInput
 
 if TYPE_CHECKING:
@@ -32,8 +34,11 @@ class OptimConfig:
     ema: float = 0.999
 
     def __post_init__(self) -> None:
-        if self.lr <= 0 or self.clip <= 0 or self.warmup < 0:
-            raise ValueError("lr and clip must be above 0, warmup at least 0")
+        if not (0 < self.lr < math.inf and self.clip > 0 and 0 < self.eps < math.inf):
+            raise ValueError("lr, clip and eps must be above 0")
+        at_least(self, 0, "warmup", "weight_decay")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must be in [0, 1), not {list(self.betas)}")
         if not 0 < self.decay <= 1 or not 0 <= self.final <= 1 or not 0 <= self.ema < 1:
             raise ValueError("decay must be in (0, 1], final in [0, 1], ema in [0, 1)")
 
@@ -43,13 +48,16 @@ class ReadingConfig:
     """How datasets are read and mixed.
 
     weights: one a dataset folder, how often each of its frames is drawn relative to the others' (empty: all
-    1). skill_weights: the same by skill. validation: share of the episodes held for the validation loss.
+    1). skill_weights: the same by skill. opening_weight: the same for the first `opening_frames` frames of
+    an episode, where only the sentence says where to go. validation: share of the episodes held for the validation loss.
     every: keep only each n-th frame as the start of a chunk (less memory; chunks still hold all steps).
     memory: where decoded pictures live; ``auto`` takes the GPU where they fit, else the mapped cache.
     """
 
     weights: tuple[float, ...] = ()
     skill_weights: Mapping[str, float] = field(default_factory=dict)
+    opening_frames: int = 0
+    opening_weight: float = 1.0
     validation: float = 0.02
     validation_samples: int = 2048
     every: int = 1
@@ -60,6 +68,10 @@ class ReadingConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.validation < 1 or self.every < 1 or self.prefetch < 1:
             raise ValueError("validation must be in [0, 1), every and prefetch at least 1")
+        at_least(self, 1, "validation_samples", "workers")
+        for name, weight in [*enumerate(self.weights), *self.skill_weights.items()]:
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"the weight of {name} must be at least 0, not {weight}")
 
 
 @dataclass(frozen=True)
@@ -90,6 +102,9 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         if self.samples < 1 or self.batch < 1 or self.keep < 1:
             raise ValueError("samples, batch and keep must be at least 1")
+        at_least(self, 0, "threads", "log_every", "validate_every", "save_every", "rollout_every")
+        if self.max_minutes is not None and not self.max_minutes > 0:
+            raise ValueError(f"max_minutes must be above 0 (or null), not {self.max_minutes}")
 
     def torch_device(self) -> "torch.device":
         """The device meant; BadInput if it is not there."""

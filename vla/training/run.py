@@ -87,11 +87,19 @@ def _read(config: RunConfig) -> ChunkData:
     weights = config.reading.weights or (1.0,) * len(folders)
     if len(weights) != len(folders):
         raise BadInput(f"reading.weights has {len(weights)} numbers for {len(folders)} dataset folders")
+    reading = config.reading
+    opening = (reading.opening_frames, reading.opening_weight)
     sources = [
-        Source(EpisodeDataset(folder), weight, config.reading.skill_weights)
+        Source(EpisodeDataset(folder), weight, reading.skill_weights, *opening)
         for folder, weight in zip(folders, weights, strict=True)
     ]
-    return ChunkData(sources, config.model.decoder.horizon, config.reading.every)
+    data = ChunkData(sources, config.model.decoder.horizon, config.reading.every)
+    wanted = {"state": config.model.state.dim, "actions": config.model.decoder.dim}
+    for name, dim in wanted.items():
+        found = getattr(data, name).shape[1]
+        if found != dim:
+            raise BadInput(f"{folders[0]}: a frame has {found} {name} numbers, the model is for {dim}")
+    return data
 
 
 def _model(
@@ -163,7 +171,7 @@ class BatchMaker:
 def _point_rows(processor: Processor, data: ChunkData) -> list[int]:
     """Which rows of the dataset's points belong to the model's cameras, in the model's order."""
     stored = data.sources[0].dataset.features.get("annotation.points", {}).get("names")
-    names = [n.split(".")[0] for n in stored[::6]] if stored else ["front", "wrist"]
+    names = [str(n).split(".")[0] for n in stored[::6]] if isinstance(stored, list) else ["front", "wrist"]
     rows = []
     for camera in processor.camera_names:
         if camera not in names:
@@ -193,6 +201,7 @@ def _identity(config: RunConfig, model: VLAConfig, data: ChunkData) -> dict[str,
         "reading": {
             "weights": list(config.reading.weights),
             "skill_weights": dict(config.reading.skill_weights),
+            "opening": [config.reading.opening_frames, config.reading.opening_weight],
             "validation": config.reading.validation,
             "every": config.reading.every,
         },

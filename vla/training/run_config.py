@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vla.checks import check_seed
 from vla.configuration import AugmentConfig, VLAConfig
 from vla.training.config import ReadingConfig, TrainerConfig
 
@@ -24,6 +25,9 @@ class RunConfig:
     augment: AugmentConfig | None = field(default_factory=AugmentConfig)
     seed: int = 0
     init: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_seed(self)
 
     @property
     def data_folders(self) -> tuple[Path, ...]:

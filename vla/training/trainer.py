@@ -19,6 +19,7 @@ from torch import nn
 
 from vla.data.batches import Prefetcher
 from vla.errors import BadInput
+from vla.folders import output_folder
 from vla.training.checkpoint import POLICY, Checkpoints, pack, replace_folder, unpack
 from vla.training.config import TrainerConfig
 from vla.training.meter import Meter
@@ -94,6 +95,10 @@ class Trainer:
 
     def run(self) -> Path:
         """Train to the end of the budget, resuming if `out` holds checkpoints; returns the policy folder."""
+        with output_folder(self.out):
+            return self._run()
+
+    def _run(self) -> Path:
         self._resume()
         progress = Progress(self.out, self.step, self.config.tensorboard)
         started = time.monotonic()
@@ -288,8 +293,10 @@ def _to(batch: Batch, device: torch.device) -> dict[str, Any]:
 def _check_identity(saved: Mapping[str, Any], own: Mapping[str, Any], out: Path) -> None:
     """Raise BadInput naming the first setting that differs between the saved run and this one."""
     for name in sorted({*saved, *own}):
-        if saved.get(name) != own.get(name):
+        # An empty mapping is told as one that is not there: its keys would be other names.
+        was, now = (None if given.get(name) == {} else given.get(name) for given in (saved, own))
+        if was != now:
             raise BadInput(
-                f"{out} holds a run with other settings ({name} was {saved.get(name)!r}, is "
-                f"{own.get(name)!r}); give another out=, or delete that folder"
+                f"{out} holds a run with other settings ({name} was {was!r}, is {now!r}); give another out=, "
+                "or delete that folder"
             )

@@ -93,6 +93,15 @@ def test_skill_weights(root: Path) -> None:
     assert train.tolist() == [5, 6, 7] and np.all(weights == 2.0)
 
 
+def test_openings_are_drawn_more_often(root: Path) -> None:
+    source = Source(EpisodeDataset(root), opening_frames=2, opening_weight=3.0)
+    data = ChunkData([source], horizon=4)
+    (train, weights), _ = weighted_frames(data, seed=0, validation=0.0)
+    for first, end in source.dataset.episode_bounds:
+        good = [int(f) for f in train if first <= f < end]
+        assert [weights[train == f].item() for f in good] == [3.0] * len(good[:2]) + [1.0] * len(good[2:])
+
+
 def test_no_dataset_or_no_frame(root: Path) -> None:
     with pytest.raises(BadInput, match="no dataset"):
         ChunkData([], horizon=4)

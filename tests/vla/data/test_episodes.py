@@ -63,10 +63,11 @@ def _one_line(root: Path) -> str:
 
 
 DATA = "data/chunk-000/file-000.parquet"
+META = ["meta/stats.json", "meta/tasks.parquet", "meta/subtasks.parquet"]
 
 
 @pytest.mark.parametrize(
-    "name", ["meta/info.json", "meta/tasks.parquet", "meta/episodes/chunk-000/file-000.parquet", DATA]
+    "name", ["meta/info.json", *META, "meta/episodes/chunk-000/file-000.parquet", DATA]
 )
 def test_missing_file_is_named(broken: Path, name: str) -> None:
     (broken / name).unlink()
@@ -74,7 +75,7 @@ def test_missing_file_is_named(broken: Path, name: str) -> None:
     assert name in text and "missing" in text
 
 
-@pytest.mark.parametrize("name", ["meta/info.json", "meta/tasks.parquet", DATA])
+@pytest.mark.parametrize("name", ["meta/info.json", *META, DATA])
 @pytest.mark.parametrize("keep", [0.0, 0.5, 0.99])
 def test_truncated_file_is_named(broken: Path, name: str, keep: float) -> None:
     raw = (broken / name).read_bytes()
@@ -134,3 +135,68 @@ def test_nan_is_named(broken: Path) -> None:
 
 def test_missing_folder(tmp_path: Path) -> None:
     assert "does not exist" in _one_line(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"fps": "fast"}, "'fps' must be a whole number above 0, not 'fast'"),
+        ({"total_frames": "many"}, "'total_frames' must be a whole number"),
+        ({"features": []}, "'features' must map names"),
+        ({"features": {"action": 3}}, "feature 'action' must be an object"),
+        ({"features": {"action": {"dtype": "float32"}}}, "feature 'action' must have a 'shape'"),
+        ({"data_path": "data/{nope}.parquet"}, "'data_path' must be like"),
+        ({"total_episodes": 4}, "3 episodes"),
+    ],
+)
+def test_wrong_info_is_named(broken: Path, changes: dict[str, object], line: str) -> None:
+    _edit_info(broken, **changes)
+    text = _one_line(broken)
+    assert line in text and "meta" in text
+
+
+def _recolumn(path: Path, name: str, column: pa.Array) -> None:
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(table.column_names.index(name), name, column), path)
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [
+        ("action", pa.array(["x"] * 15)),
+        ("action", pa.array([[1.0] * (1 + i % 3) for i in range(15)])),
+        ("action", pa.nulls(15, pa.list_(pa.float32(), 6))),
+        ("observation.state", pa.array([[1.0] * 5] * 15)),
+        ("task_index", pa.array([0.5] * 15)),
+        ("annotation.points", pa.array([[0.0] * 7] * 15)),
+    ],
+    ids=["text", "ragged", "empty", "narrow", "fraction", "points"],
+)
+def test_a_column_that_is_not_what_info_says(broken: Path, name: str, column: pa.Array) -> None:
+    _recolumn(broken / DATA, name, column)
+    assert f"column '{name}' holds" in _one_line(broken)
+
+
+def test_pictures_of_another_size_than_info_says(broken: Path) -> None:
+    features = json.loads((broken / "meta" / "info.json").read_text())["features"]
+    features["observation.images.front"]["shape"] = [32, 32, 3]
+    _edit_info(broken, features=features)
+    text = _one_line(broken)
+    assert DATA in text and "frame 0 has shape [16, 16, 3], not [32, 32, 3]" in text
+
+
+@pytest.mark.parametrize("sentence", [None, " "])
+def test_a_task_must_be_a_sentence(broken: Path, sentence: str | None) -> None:
+    path = broken / "meta" / "tasks.parquet"
+    _recolumn(path, "task", pa.array(["touch the red cube", sentence], pa.string()))
+    assert "task 1 must be a sentence" in _one_line(broken)
+
+
+def test_lengths_must_agree(broken: Path) -> None:
+    path = broken / "meta/episodes/chunk-000/file-000.parquet"
+    _recolumn(path, "length", pa.array([5, 4, 6]))
+    assert "disagree on the episodes' lengths" in _one_line(broken)
+    _recolumn(path, "length", pa.array([5, 4, 7]))
+    assert "sum up to 16 frames" in _one_line(broken)
+    _recolumn(path, "data/file_index", pa.nulls(3, pa.int64()))
+    assert "'data/file_index' must hold a whole number" in _one_line(broken)
