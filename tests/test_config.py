@@ -3,7 +3,10 @@
 import dataclasses
 import enum
 import errno
+import os
+import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -189,9 +192,10 @@ def test_a_command_answers_a_mistake_with_one_line_and_status_2(
         ),
         (RuntimeError("I/O error: No space left on device (os error 28)"), 2, "no space left on the disk"),
         (PermissionError(errno.EACCES, "Permission denied", "x"), 2, "not allowed to open 'x'"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "x/y"), 2, "cannot use 'x/y': Not a directory"),
         (KeyboardInterrupt(), 130, "job: interrupted"),
     ],
-    ids=["bad input", "disk full", "disk full, told by a library", "forbidden", "interrupt"],
+    ids=["bad input", "disk full", "disk full, told by a library", "forbidden", "wrong place", "interrupt"],
 )
 def test_a_command_answers_what_goes_wrong_in_the_job(
     conf: Path, capsys: pytest.CaptureFixture[str], error: BaseException, status: int, line: str
@@ -255,3 +259,22 @@ def test_composing_inside_a_job_leaves_the_job_alone(conf: Path) -> None:
 
     _main(body)(["episodes=1"])
     assert found == [True]
+
+
+def test_sigterm_ends_a_command_as_an_interrupt_does(conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    cleaned: list[bool] = []
+
+    def body(_: SmallJob) -> None:
+        try:
+            for _ in range(50):  # an interrupt inside a garbage collection's callback is lost
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.1)
+        finally:
+            cleaned.append(True)
+
+    with pytest.raises(SystemExit) as left:
+        _main(body)(["episodes=1"])
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert (left.value.code, cleaned) == (130, [True])
+    assert "job: terminated" in capsys.readouterr().err

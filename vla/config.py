@@ -109,15 +109,26 @@ def run_command(
 
     # hydra names the job (and so its log file) after the task's module.
     task.__module__ = f"vla_scripts.{config_name}"
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminated)
-    with _hydra_command_line(program, argv), _answer_mistakes(program, config_name, argv):
+    answering = _answer_mistakes(program, config_name, argv)
+    with _sigterm_interrupts(), _hydra_command_line(program, argv), answering:
         hydra.main(version_base=VERSION_BASE, config_path=str(config_dir()), config_name=config_name)(task)()
 
 
-def _terminated(number: int, frame: FrameType | None) -> None:
+@contextlib.contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
     """SIGTERM ends a command as Ctrl-C does: what is being written is put away first."""
-    raise KeyboardInterrupt("terminated")
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt("terminated")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Worker processes: every job done once, faults reported, a stop ends them."""
 
 import multiprocessing as mp
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 
@@ -47,3 +48,18 @@ def test_leaving_early_stops_the_workers() -> None:
     next(running)
     running.close()  # type: ignore[attr-defined]
     assert not [p for p in mp.active_children() if p.is_alive()]
+
+
+def die(jobs: Iterable[int], check: Callable[[], None], status: int) -> Iterator[int]:
+    for _ in jobs:
+        if status < 0:
+            os.kill(os.getpid(), -status)
+        os._exit(status)
+    yield 0
+
+
+def test_a_worker_that_is_killed_or_leaves_is_noticed() -> None:
+    with pytest.raises(BadInput, match="ended by SIGKILL; if memory ran out"):
+        list(run_jobs(die, [1, 2], 2, -9))
+    with pytest.raises(RuntimeError, match="without saying so"):
+        list(run_jobs(die, [1, 2], 2, 0))

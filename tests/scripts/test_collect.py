@@ -18,6 +18,7 @@ from policies.runtime.world import World
 from scripts import collect
 from vla.data.episodes import EpisodeDataset
 from vla.errors import BadInput
+from vla.folders import output_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 WORLD = World(image_size=32, skills=("touch", "lift"))
@@ -112,6 +113,12 @@ def test_other_settings_are_refused_for_a_folder_that_was_begun(tmp_path: Path) 
         ("env.skills=[lft]", "unknown skill 'lft'"),
         ("episodes=0", "episodes=0: at least 1"),
         ("policy=nobody", "no policy 'nobody'"),
+        ("seed=-1", "seed=-1: at least 0"),
+        ("noise=nan", "noise=nan: at least 0"),
+        ("max_driven=-1", "max_driven=-1: at least 0"),
+        ("env.image_size=4", "image_size=4 is out of range"),
+        ("out=", "'out' must be a path, not ''"),
+        ("out=/dev/null/x", "cannot make the folder"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -122,3 +129,34 @@ def test_mistakes_are_one_line(
     errors = capsys.readouterr().err.strip().splitlines()
     assert stop.value.code == 2 and line in errors[-1] and "Traceback" not in "\n".join(errors)
     assert not (tmp_path / "x").exists()
+
+
+META = ("info.json", "stats.json", "tasks.parquet", "subtasks.parquet", "episodes/chunk-000/file-000.parquet")
+FILES = ["collection.json", "data/chunk-000/file-000.parquet", *(f"meta/{name}" for name in META)]
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["missing", "truncated"])
+def test_a_damaged_dataset_is_never_added_to(tmp_path: Path, cut: bool) -> None:
+    gather(tmp_path, 2)
+    for name in FILES:
+        path = tmp_path / name
+        raw = path.read_bytes()
+        if cut:
+            path.write_bytes(raw[: len(raw) // 2])
+        elif name == "collection.json":  # other datasets do not have it
+            continue
+        else:
+            path.unlink()
+        before = contents(tmp_path)
+        with pytest.raises(BadInput, match=path.name):
+            gather(tmp_path, 3)
+        assert contents(tmp_path) == before
+        path.write_bytes(raw)
+    gather(tmp_path, 3)
+    assert EpisodeDataset(tmp_path).num_episodes == 3
+
+
+def test_two_collections_at_once_are_refused(tmp_path: Path) -> None:
+    with output_folder(tmp_path), pytest.raises(BadInput, match="another run is writing into"):
+        gather(tmp_path, 1)
+    gather(tmp_path, 1)

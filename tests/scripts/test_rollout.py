@@ -53,6 +53,13 @@ def test_the_swap_test_through_the_command(tmp_path: Path) -> None:
         ("split=train_ing", "'split' cannot be 'train_ing'"),
         ("episodes=0", "episodes=0: at least 1"),
         ("episods=3", "did you mean 'episodes'"),
+        ("seed=-1", "seed=-1: at least 0"),
+        ("workers=0", "workers=0: at least 1"),
+        ("video_size=9999", "video_size=9999: at most 1280"),
+        ("policy=", "policy is empty"),
+        ("options={device: cuda}", "add one with +options.KEY=VALUE"),
+        ("out=", "'out' must be a path, not ''"),
+        ("out=/dev/null/x", "cannot make the folder /dev/null/x"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -63,3 +70,22 @@ def test_mistakes_are_one_line(
     error = capsys.readouterr().err
     assert stop.value.code == 2 and line in error and "Traceback" not in error
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("+options.a=1", "the policy 'expert' has no options, but got: a"),
+        ("env.id=nope:Foo-v0", "there is no module 'nope'"),
+        ("env.id=vla/Nope-v0", "env.id=vla/Nope-v0"),
+        ("env.image_size=5000", "image_size=5000 is out of range"),
+    ],
+)
+def test_what_only_the_run_can_tell_is_one_line_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], override: str, line: str
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        rollout.main(["policy=expert", "episodes=1", f"out={tmp_path / 'x'}", *FEW, override])
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and line in error and "Traceback" not in error
+    assert not list((tmp_path / "x").rglob("*"))

@@ -18,6 +18,7 @@ from scripts.train import Train
 from vla.config import load_config
 from vla.configuration import AugmentConfig, VLAConfig
 from vla.errors import BadInput
+from vla.folders import output_folder
 from vla.training.config import OptimConfig, ReadingConfig, TrainerConfig
 
 ROOT = Path(__file__).parents[2]
@@ -114,6 +115,27 @@ def test_divergence_is_one_line(first: Path) -> None:
         ("experiment=tabletop_debg", "did you mean 'tabletop_debug'"),
         ("model.backbone.width=33", "backbone"),
         ("reading.validation=2", "validation"),
+        ("trainer.threads=-2", "threads=-2: at least 0"),
+        ("trainer.log_every=-5", "log_every=-5: at least 0"),
+        ("trainer.max_minutes=-1", "max_minutes must be above 0"),
+        ("trainer.optim.betas=[2,3]", "betas must be in [0, 1)"),
+        ("trainer.optim.eps=-1", "eps must be above 0"),
+        ("trainer.optim.lr=nan", "lr, clip and eps"),
+        ("reading.weights=[-1]", "must be at least 0, not -1"),
+        ("reading.validation_samples=0", "validation_samples=0: at least 1"),
+        ("+reading.skill_weights.touhc=3", "did you mean 'touch'"),
+        ("rollouts.episodes=-1", "rollouts: episodes=-1"),
+        ("rollouts.skills=[tuch]", "did you mean 'touch'"),
+        ("demonstrations=-1", "demonstrations=-1"),
+        ("seed=-1", "seed=-1: a whole number from 0"),
+        ("seed=16777216", "seed=16777216: a whole number from 0"),
+        ("model.backbone.heads=0", "heads=0: at least 1"),
+        ("model.text.heads=3", "text.width"),
+        ("model.decoder.horizon=0", "horizon=0: at least 1"),
+        ("model.decoder.bins=1", "bins=1: at least 2"),
+        ("augment.shift=-4", "shift=-4: at least 0"),
+        ("data=", "'data' must be"),
+        ("init=", "'init' must be a path"),
     ],
 )
 def test_config_mistakes(override: str, expected: str) -> None:
@@ -143,3 +165,10 @@ def test_config_files_list_every_setting() -> None:
     trainer = yaml.safe_load((ROOT / "conf/trainer/cpu.yaml").read_text())
     assert trainer.keys() == dataclasses.asdict(TrainerConfig(samples=1)).keys()
     assert trainer["optim"].keys() == dataclasses.asdict(OptimConfig()).keys()
+
+
+def test_nothing_left_to_train_on_and_two_runs_at_once_are_one_line(first: Path) -> None:
+    more = [f"data={first}/data", f"out={first}/none"]
+    assert "is left to train on" in one_line("+reading.skill_weights.touch=0", *more)
+    with output_folder(first / "none"):
+        assert "another run is writing into" in one_line(*more)

@@ -47,6 +47,11 @@ def _edit(folder: Path, **changes: object) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
 
 
+def _tokenizer(folder: Path, **changes: object) -> None:
+    file = folder / "tokenizer.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
 def _weights(folder: Path, change: str) -> None:
     weights = load_file(str(folder / "model.safetensors"))
     if change == "missing":
@@ -72,6 +77,9 @@ def _weights(folder: Path, change: str) -> None:
         (lambda f: (f / "model.safetensors").unlink(), "no weights"),
         (lambda f: (f / "model.safetensors").write_bytes(b"12345"), "cannot read the weights"),
         (lambda f: (f / "tokenizer.json").unlink(), "no tokenizer"),
+        (lambda f: (f / "tokenizer.json").write_text("{}"), "not a tokenizer"),
+        (lambda f: _tokenizer(f, normalizer=None), "has no 'normalizer'"),
+        (lambda f: _tokenizer(f, model={"type": "WordLevel", "vocab": {"a": 5}, "unk_token": "a"}), "gaps"),
         (lambda f: (f / "statistics.json").unlink(), "no statistics"),
         (lambda f: _weights(f, "missing"), "lacks 1 tensors (first: decoder.head.bias)"),
         (lambda f: _weights(f, "extra"), "has also 1 tensors (first: diffusion.step)"),
@@ -110,7 +118,11 @@ def test_policy(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"execute": 4}, {"execute": 0}, {"dtype": "float99"}, {"device": "cuda"}]
+    "options",
+    [
+        *({"execute": 4}, {"execute": 0}, {"execute": "x"}, {"dtype": "float99"}, {"device": "cuda"}),
+        *({"device": "xpu9"}, {"threads": -1}, {"devic": "cpu"}),
+    ],
 )
 def test_bad_policy_options(folder: Path, options: dict) -> None:
     if options.get("device") == "cuda" and torch.cuda.is_available():

@@ -164,7 +164,7 @@ def weighted_frames(
 
 def _opening(good: npt.NDArray[np.bool_], episode: _Ints, frames: int) -> npt.NDArray[np.bool_]:
     """bool [N]: whether a frame is among the first `frames` good ones of its episode."""
-    before = np.cumsum(good) - good  # good frames before this one, in the whole dataset
+    before: _Ints = np.cumsum(good) - good  # good frames before this one, in the whole dataset
     first = np.flatnonzero(np.diff(episode, prepend=-1))
     return good & (before - before[first][np.searchsorted(first, np.arange(len(good)), "right") - 1] < frames)
 

@@ -49,7 +49,8 @@ class ReadingConfig:
 
     weights: one a dataset folder, how often each of its frames is drawn relative to the others' (empty: all
     1). skill_weights: the same by skill. opening_weight: the same for the first `opening_frames` frames of
-    an episode, where only the sentence says where to go. validation: share of the episodes held for the validation loss.
+    an episode, where only the sentence says where to go. validation: share of the episodes held for the
+    validation loss.
     every: keep only each n-th frame as the start of a chunk (less memory; chunks still hold all steps).
     memory: where decoded pictures live; ``auto`` takes the GPU where they fit, else the mapped cache.
     """
@@ -69,6 +70,7 @@ class ReadingConfig:
         if not 0 <= self.validation < 1 or self.every < 1 or self.prefetch < 1:
             raise ValueError("validation must be in [0, 1), every and prefetch at least 1")
         at_least(self, 1, "validation_samples", "workers")
+        at_least(self, 0, "opening_frames", "opening_weight")
         for name, weight in [*enumerate(self.weights), *self.skill_weights.items()]:
             if not 0 <= weight < math.inf:
                 raise ValueError(f"the weight of {name} must be at least 0, not {weight}")
