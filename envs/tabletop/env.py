@@ -14,7 +14,8 @@ from envs.tabletop.arm import JOINT_NAMES, STATE_HIGH, STATE_LOW, ArmModel
 from envs.tabletop.camera import Camera
 from envs.tabletop.expert import Expert
 from envs.tabletop.language import parse, say
-from envs.tabletop.scene import Scene, sample_scene, swap_target
+from envs.tabletop.sampling import sample_scene, swap_target
+from envs.tabletop.scene import Scene
 from envs.tabletop.sim import CONTROL_HZ, Simulation
 from envs.tabletop.success import Judge, Verdict
 from envs.tabletop.tasks import SKILLS, Task
@@ -72,11 +73,16 @@ class TabletopEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     ) -> None:
         _check(split, SPLITS, "split")
         _check(arm_model, ("primitive", "meshed"), "arm_model")
+        if isinstance(skills, str):
+            raise BadInput(f"skills must be a list of names, not {skills!r}")
         for skill in skills:
             _check(skill, SKILLS, "skill")
         if not skills:
             raise BadInput("skills is empty; name at least one of: " + ", ".join(SKILLS))
-        if not 8 <= image_size <= 1280:
+        if max_steps is not None and (not isinstance(max_steps, int) or max_steps < 1):
+            raise BadInput(f"max_steps={max_steps!r} must be a whole number from 1 up, or None")
+        _check_given("task", task, Task)
+        if not isinstance(image_size, int) or not 8 <= image_size <= 1280:
             raise BadInput(f"image_size={image_size} is out of range; 8 to 1280 pixels")
         self.split, self.skills, self.arm_model = split, tuple(skills), arm_model
         self.visual_randomization = visual_randomization
@@ -160,6 +166,10 @@ class TabletopEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     # -- inside -----------------------------------------------------------------------------------
 
     def _draw(self, rng: np.random.Generator, options: dict[str, Any]) -> tuple[Scene, str]:
+        for name in options:
+            _check(name, ("sentence", "task", "swap", "scene"), "option of reset")
+        _check_given("task", options.get("task"), Task)
+        _check_given("scene", options.get("scene"), Scene)
         sentence = options.get("sentence", self._fixed_sentence)
         task = parse(sentence) if sentence is not None else options.get("task", self._fixed_task)
         scene: Scene | None = options.get("scene")
@@ -206,3 +216,8 @@ class TabletopEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
 def _check(value: str, known: Sequence[str], what: str) -> None:
     if value not in known:
         raise BadInput(f"unknown {what} {value!r}{did_you_mean(value, known)}")
+
+
+def _check_given(name: str, value: Any, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise BadInput(f"{name} must be a {kind.__name__}, not {value!r}")

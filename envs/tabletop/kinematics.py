@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.tabletop.arm import ARM_JOINTS, JOINT_LIMITS_RAD, JOINT_NAMES, arm_body_xml, arm_defaults_xml
+from envs.tabletop.scene import PAN_AXIS
 
 __all__ = ["ArmKinematics"]
 
@@ -62,7 +63,7 @@ class ArmKinematics:
         angles, residual = self._descend(start, position, tilt, roll, iterations)
         if residual > _STUCK:
             bent = np.array([*_BENT, roll, 0.0])
-            bent[0] = -np.arctan2(position[1], position[0] - 0.0388)
+            bent[0] = -np.arctan2(position[1], position[0] - PAN_AXIS[0])
             angles, _ = self._descend(bent, position, tilt, roll, 30)
         return angles
 

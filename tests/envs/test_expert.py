@@ -1,5 +1,6 @@
 """The demonstrator and the judge, in the real physics."""
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -79,8 +80,6 @@ def test_inverse_kinematics_reaches_all_over_the_table():
                 tilt = float(np.clip(0.1 + 3 * (radius - 0.15) + 3 * (height - 0.03), 0.05, 0.55))
                 angles = kinematics.solve(to_radians(HOME), goal, tilt, np.pi / 2, iterations=30)
                 kinematics._data.qpos[:5] = angles
-                import mujoco
-
                 mujoco.mj_kinematics(kinematics._model, kinematics._data)
                 reached = kinematics._data.site("tcp").xpos
                 assert np.linalg.norm(reached - goal) < 1e-3

@@ -178,3 +178,32 @@ def test_meshed_arm_moves_the_same():
         states.append(made.sim.state)
         made.close()
     assert np.array_equal(*states)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"image_size": "x"}, "image_size=x"),
+        ({"max_steps": 0}, "max_steps=0"),
+        ({"skills": "touch"}, "skills must be a list"),
+        ({"task": "touch"}, "task must be a Task"),
+    ],
+)
+def test_wrong_types_are_named(options: dict[str, object], line: str) -> None:
+    with pytest.raises(BadInput, match=line):
+        gym.make("vla/Tabletop-v0", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"swp": 1}, "did you mean 'swap'"),
+        ({"task": "x"}, "must be a Task"),
+        ({"scene": 3}, "must be a Scene"),
+    ],
+)
+def test_wrong_reset_options_are_named(options: dict[str, object], line: str) -> None:
+    env = gym.make("vla/Tabletop-v0", image_size=16)
+    with pytest.raises(BadInput, match=line):
+        env.reset(seed=0, options=options)
+    env.close()

@@ -296,7 +296,5 @@ def _check_identity(saved: Mapping[str, Any], own: Mapping[str, Any], out: Path)
         # An empty mapping is told as one that is not there: its keys would be other names.
         was, now = (None if given.get(name) == {} else given.get(name) for given in (saved, own))
         if was != now:
-            raise BadInput(
-                f"{out} holds a run with other settings ({name} was {was!r}, is {now!r}); give another out=, "
-                "or delete that folder"
-            )
+            other = f"{out} holds a run with other settings ({name} was {was!r}, is {now!r})"
+            raise BadInput(f"{other}; give another out=, or delete that folder")
