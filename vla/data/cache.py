@@ -18,6 +18,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from itertools import batched, count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -111,13 +112,20 @@ def _fault(target: _Target, note: Path) -> str | None:
         return "file is missing"
     if target.file.stat().st_size != target.size:
         return f"{target.file.stat().st_size} bytes, not {target.size}"
-    try:
-        saved = json.loads(note.read_text())
-    except ValueError:
+    saved = _read_note(note)
+    if saved is None:
         return "its note is not JSON"
     if saved.get("shape") != list(target.shape):
         return f"shape {saved.get('shape')}, not {list(target.shape)}"
     return None if saved.get("checks") == _checks(_map(target.file, target.shape)) else "checksum"
+
+
+def _read_note(note: Path) -> dict[str, Any] | None:
+    try:
+        saved = json.loads(note.read_text())
+    except ValueError:
+        return None
+    return saved if isinstance(saved, dict) else None
 
 
 def _build(dataset: EpisodeDataset, camera: str, target: _Target, note: Path, *, workers: int) -> None:
@@ -218,6 +226,7 @@ def _resize(pictures: _Images, height: int, width: int) -> _Images:
 def _remove_old(folder: Path, key: str, camera: str, every: int) -> None:
     """Delete caches of earlier states of this dataset; other sizes of the present state stay."""
     for note in folder.glob(f"*-{camera}-*.json"):
-        if not note.name.startswith(key) and json.loads(note.read_text()).get("every", every) == every:
+        saved = _read_note(note) or {}  # a damaged one is of no use to anybody
+        if not note.name.startswith(key) and saved.get("every", every) == every:
             note.unlink()
             note.with_suffix(".u8").unlink(missing_ok=True)

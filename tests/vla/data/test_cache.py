@@ -112,3 +112,16 @@ def test_several_processes_agree_with_one(tmp_path: Path, monkeypatch: pytest.Mo
     split.episode_meta["data/file_index"] = np.array([0, 1])
     two = open_cache(split, "front", workers=2)
     np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{"])
+def test_a_damaged_note_of_now_or_of_before_does_no_harm(tmp_path: Path, text: str) -> None:
+    data = EpisodeDataset(write_dataset(tmp_path / "set", [3]))
+    whole = open_cache(data, "front", workers=1).copy()
+    [note] = (data.root / ".cache").glob("*.json")
+    note.write_text(text)
+    before = note.with_name(f"0123456789abcdef-front-{note.name.split('-')[-1]}")
+    before.write_text(text)
+    said: list[str] = []
+    assert np.array_equal(open_cache(data, "front", workers=1, say=said.append), whole)
+    assert len(said) == 1 and "not JSON" in said[0] and not before.exists()
