@@ -24,6 +24,9 @@ from vla.tokens.vocabulary import Vocabulary
 
 __all__ = ["Processor"]
 
+MIN_PICTURE = 8
+"""Pixels a side: smaller pictures are surely a mistake."""
+
 Floats = npt.NDArray[np.float32]
 
 
@@ -137,6 +140,12 @@ class Processor:
             for name in self.camera_names:
                 if name not in observation.images:
                     raise BadInput(f"no picture of camera '{name}'{did_you_mean(name, observation.images)}")
+                height, width = observation.images[name].shape[:2]
+                if height != width or height < MIN_PICTURE:
+                    raise BadInput(
+                        f"'observation.images.{name}' is {width} x {height} pixels; a square of at least "
+                        f"{MIN_PICTURE} is needed, as the model was trained on (crop it, do not stretch it)"
+                    )
             if len(observation.state) != self.config.state.dim:
                 raise BadInput(
                     f"'observation.state' has {len(observation.state)} numbers, "

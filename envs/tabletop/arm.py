@@ -167,7 +167,7 @@ def mesh_folder() -> Path:
     spec = find_spec("so101_nexus")
     if spec is None or not spec.submodule_search_locations:
         raise BadInput(
-            "arm_model=meshed needs the optional meshes; install them with: pip install 'vla[meshed]'"
+            "arm_model=meshed needs the optional meshes; install them with: pip install '.[meshed]'"
         )
     return Path(spec.submodule_search_locations[0]) / "assets" / "SO101_menagerie" / "assets"
 

@@ -1,5 +1,7 @@
 """Headless pictures of a MuJoCo scene, without the effects that make software rendering slow."""
 
+import weakref
+
 import mujoco
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +24,8 @@ class Camera:
         self._rect = mujoco.MjrRect(0, 0, width, height)
         self._model: mujoco.MjModel | None = None
         self._context: mujoco.MjrContext | None = None
+        # Also at exit, before the interpreter takes the driver apart: it would crash in the other order.
+        self._release = weakref.finalize(self, self._gl.free)
         self._scene: mujoco.MjvScene | None = None
         self._option = mujoco.MjvOption()
         self._option.geomgroup[:] = [1, 1, 1, 0, 0, 0]
@@ -63,4 +67,4 @@ class Camera:
             self._gl.make_current()
             self._context.free()
             self._context = None
-        self._gl.free()
+        self._release()

@@ -193,12 +193,18 @@ def sample_scene(
             continue
         start = HOME + rng.normal(0, [8, 4, 4, 3, 6, 3])
         start = np.clip(start, STATE_LOW + 1.0, STATE_HIGH - 1.0)
-        look = Look.random(rng) if visual_randomization else Look()
+        # A stream of its own, so that the same seed gives the same sentence with and without.
+        look = Look.random(rng.spawn(1)[0]) if visual_randomization else Look()
         return Scene(drawn, scene_objects, fixed, start, look)
     raise BadInput(f"no room on the table for: {task if task is not None else skill}")
 
 
 def _things_for(task: Task, rng: np.random.Generator) -> tuple[Task, list[Thing], list[Thing]]:
+    usable = _USABLE.get(task.skill, SHAPES)
+    wrong = [t for t in (task.target, task.reference) if t and t.kind in SHAPES and t.kind not in usable]
+    if wrong:
+        deed = {"stack": "stack", "push": "push"}[task.skill]
+        raise BadInput(f"cannot {deed} with the {wrong[0]}: it rolls off; name a {', '.join(usable)}")
     named = [t for t in (task.target, task.second, task.reference) if t is not None]
     objects = [t for t in named if t.kind in SHAPES]
     fixtures = [t for t in named if t.kind not in SHAPES]

@@ -70,19 +70,22 @@ def train(world: World, policy: str, seconds: float, batch: int, threads: int) -
     import torch
 
     from vla.pretrained import load as load_model
+    from vla.training.config import OptimConfig, TrainerConfig
+    from vla.training.optim import build_optimizer
 
     torch.set_num_threads(threads)
     model, processor = load_model(find_checkpoint(policy))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    bf16 = TrainerConfig(samples=1).uses_bf16()  # as `vla train` chooses
     model.to(device).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+    optimizer = build_optimizer(model, OptimConfig(lr=1e-5))
     data = _move(_synthetic(processor, batch), device)
     done, start = 0, time.perf_counter()
     warm = 2
     while done <= warm or time.perf_counter() - start < seconds:
         if done == warm:
             start = time.perf_counter()
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             loss, _ = model.loss(data)
         optimizer.zero_grad()
         loss.backward()

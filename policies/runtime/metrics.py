@@ -109,7 +109,7 @@ def table(metrics: dict[str, Any]) -> str:
 
 
 def commit() -> str:
-    """The commit of the code that runs, with ``+`` if files differ from it; ``unknown`` outside git."""
+    """The commit of the code that runs, with ``+`` if files differ from it; ``unknown`` outside its git."""
     here = Path(__file__).resolve().parent
 
     def git(*arguments: str) -> str:
@@ -117,6 +117,9 @@ def commit() -> str:
         return done.stdout.strip()
 
     try:
+        # Installed inside somebody's own repository, that one's commit would say nothing.
+        if Path(git("rev-parse", "--show-toplevel")) != here.parent.parent:
+            return "unknown"
         changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", "../../vla", "../../envs")
         return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):

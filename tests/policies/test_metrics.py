@@ -1,6 +1,9 @@
 """Wilson intervals, and the exact shape of metrics.json."""
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +11,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policies.runtime import metrics
 from policies.runtime.metrics import summarize, swap_summary, table, wilson, write_metrics
 from policies.runtime.results import EpisodeResult
+
+
+def test_a_commit_of_somebody_elses_repository_is_not_ours(tmp_path: Path) -> None:
+    """Installed inside a user's own repository, that one's HEAD says nothing about the code that runs."""
+    root = Path(metrics.__file__).resolve().parents[2]
+    for package in ("policies", "vla"):
+        shutil.copytree(
+            root / package, tmp_path / "site" / package, ignore=shutil.ignore_patterns("pretrained")
+        )
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "theirs"], check=True)
+    code = "from policies.runtime.metrics import commit; print(commit())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "site", capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "unknown"
+
 
 COUNTS = st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 

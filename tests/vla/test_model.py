@@ -15,7 +15,7 @@ from vla.generation import UndecodableChunk, generate
 from vla.model import VLA
 
 KINDS = ("parallel", "autoregressive")
-RECORDED = [6.59546, 6.18406, 5.77085, 5.42200, 5.16535]
+RECORDED = [7.28882, 6.88605, 6.45003, 6.07190, 5.79543]
 """Every fourth loss of `test_recorded_loss_curve`, torch 2.11 on an x86-64 CPU."""
 
 

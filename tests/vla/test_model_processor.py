@@ -86,3 +86,12 @@ def test_statistics_of_another_shape_are_refused() -> None:
     words = dataclasses.replace(model.config, vocabulary=7)
     with pytest.raises(BadInput, match="the model 7"):
         type(processor)(words, processor.tokenizer, processor.statistics)
+
+
+@pytest.mark.parametrize("shape", [(480, 640, 3), (1, 1, 3), (1, 5000, 3)])
+def test_a_stretched_or_tiny_picture_is_refused(shape: tuple[int, int, int]) -> None:
+    _, processor = tiny()
+    images = {"front": np.zeros(shape, np.uint8), "wrist": np.zeros((16, 16, 3), np.uint8)}
+    observation = Observation(images, np.zeros(6, np.float32), "lift it")
+    with pytest.raises(BadInput, match=r"observation\.images\.front.*square"):
+        processor.batch([observation])

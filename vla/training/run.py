@@ -13,7 +13,7 @@ from torch import nn
 from vla.configuration import VLAConfig
 from vla.data.augment import augment
 from vla.data.batches import ChunkData, Gather, Source, weighted_frames
-from vla.data.cache import open_cache
+from vla.data.cache import cache_key, open_cache
 from vla.data.episodes import EpisodeDataset
 from vla.data.images import device_images, fits_device, host_images
 from vla.data.sampler import CounterSampler
@@ -210,7 +210,10 @@ def _identity(config: RunConfig, model: VLAConfig, data: ChunkData) -> dict[str,
         "bf16": config.trainer.bf16,
         "seed": config.seed,
         "init": str(config.init) if config.init else None,
-        "data": {source.dataset.root.name: source.dataset.num_frames for source in data.sources},
+        "data": [
+            f"{source.dataset.root.name} {source.dataset.num_frames} {cache_key(source.dataset, 1)}"
+            for source in data.sources
+        ],
     }
     return dict(_flat(json.loads(json.dumps(parts))))
 

@@ -230,11 +230,15 @@ class Trainer:
 
     def _diverged(self, loss: float, norm: float) -> Diverged:
         steps = self.checkpoints.steps()
-        kept = f"{self.checkpoints.path(steps[-1])} is kept" if steps else "no checkpoint was written yet"
+        if steps:
+            last = self.checkpoints.path(steps[-1])
+            advice = f"the last good checkpoint is {last}: go on with init={last / POLICY}, another out= and"
+        else:
+            advice = "no checkpoint was written yet: try another out= and"
         lr = self.optimizer.param_groups[0]["lr"]
         return Diverged(
             f"training diverged by step {self.step + 1} (loss {loss:g}, gradient norm {norm:g}, "
-            f"lr {lr:.2g}); the last good checkpoint {kept}; try a lower trainer.optim.lr"
+            f"lr {lr:.2g}); {advice} a lower trainer.optim.lr"
         )
 
     # -- saving and resuming -----------------------------------------------------------------------
