@@ -15,7 +15,7 @@ help: ## this list
 demo: ## the shipped policy follows sentences; SAY="put the red cube in the blue bowl" runs that one
 	@scripts/setup run
 	@$(VENV)/python -m envs.rendering
-	@if [ "$(origin SAY)" != undefined ]; then \
+	@if [ -n "$(filter command environment,$(origin SAY))" ]; then \
 	    quoted=$${SAY//\\/ }; quoted=$${quoted//\'/\\\'}; \
 	    exec $(VENV)/python scripts/demo.py "say='$$quoted'"; \
 	else \

@@ -243,6 +243,24 @@ def test_setup_refuses_another_version_by_name(tmp_path: Path) -> None:
     assert answer.stderr == "setup: PYTHON=/bin/false is not a Python 3.12\n"
 
 
+def _make_demo(tmp_path: Path, *arguments: str) -> str:
+    """What `make demo` hands to scripts/demo.py, a line an argument."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    _script(tmp_path / "scripts" / "setup", "exit 0")
+    _script(tmp_path / ".venv" / "bin" / "python", r"""[ "$1" = -m ] || printf '%s\n' "${@:2}" """)
+    # The suite itself may run under make, whose flags would be inherited.
+    clean = {
+        name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "SAY"
+    }
+    make = ["make", "--no-print-directory", "demo", *arguments]
+    answer = subprocess.run(make, cwd=tmp_path, env=clean, capture_output=True, text=True, check=True)
+    return answer.stdout.removesuffix("\n")
+
+
+def test_make_demo_alone_runs_the_default_sentences(tmp_path: Path) -> None:
+    assert _make_demo(tmp_path) == ""
+
+
 @pytest.mark.parametrize(
     "sentence",
     [
@@ -255,16 +273,7 @@ def test_setup_refuses_another_version_by_name(tmp_path: Path) -> None:
 )
 def test_make_demo_hands_over_any_sentence(tmp_path: Path, sentence: str) -> None:
     """Quotes and commas mean something to make, the shell and hydra; a sentence is only text."""
-    shutil.copy(ROOT / "Makefile", tmp_path)
-    _script(tmp_path / "scripts" / "setup", "exit 0")
-    _script(tmp_path / ".venv" / "bin" / "python", r"""[ "$1" = -m ] || printf '%s\n' "${@:2}" """)
-    # The suite itself may run under make, whose flags would be inherited.
-    clean = {
-        name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "SAY"
-    }
-    make = ["make", "--no-print-directory", "demo", "SAY=" + sentence.replace("$", "$$")]
-    answer = subprocess.run(make, cwd=tmp_path, env=clean, capture_output=True, text=True, check=True)
-    line = answer.stdout.removesuffix("\n")
+    line = _make_demo(tmp_path, "SAY=" + sentence.replace("$", "$$"))
     override = OverridesParser.create().parse_override(line)
     assert override.key_or_group == "say"
     assert override.value() == sentence
