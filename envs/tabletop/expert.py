@@ -160,9 +160,6 @@ class Expert:
         near = np.linalg.norm(self._sim.tcp - self._sim.position(index)) < 0.03
         return bool(contacts.all() and near)
 
-    def _heading(self) -> float:
-        return -float(self._sim.data.qpos[0])
-
     def _present_roll(self) -> float:
         return float(self._sim.data.qpos[4])
 

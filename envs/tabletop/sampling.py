@@ -31,10 +31,10 @@ _USABLE = {"stack": ("cube", "cylinder", "brick"), "push": ("cube", "cylinder", 
 pushed over or put upon."""
 
 
-def _in_reach(xy: np.ndarray, margin: float = 0.0) -> bool:
+def _in_reach(xy: np.ndarray) -> bool:
     offset = xy - np.array(PAN_AXIS)
     radius, angle = np.hypot(*offset), np.arctan2(offset[1], offset[0])
-    return bool(REACH[0] - margin <= radius <= REACH[1] + margin and abs(angle) <= SECTOR + margin)
+    return bool(REACH[0] <= radius <= REACH[1] and abs(angle) <= SECTOR)
 
 
 def _sample_xy(rng: np.random.Generator) -> np.ndarray:

@@ -43,10 +43,6 @@ class KVCache:
             self.layers[layer] = torch.cat([old_k, k], 2), torch.cat([old_v, v], 2)
         return self.layers[layer]
 
-    def fork(self) -> "KVCache":
-        """A cache that grows apart from this one (tensors are shared, never written to)."""
-        return KVCache(list(self.layers))
-
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """Softmax attention, [B, H, T, E]; mask bool, broadcast to [B, H, Tq, Tk]."""
