@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 
 from vla.interfaces import ActionChunk, Observation
 
-__all__ = ["Expert", "Policy", "Privileged", "Seeded"]
+__all__ = ["Expert", "Policy", "Privileged", "Seeded", "Watcher"]
 
 
 @runtime_checkable
@@ -49,3 +49,19 @@ class Seeded(Protocol):
 
     def begin(self, which: int, seed: int) -> None:
         """A new episode, the one of `seed`, began in environment `which`."""
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """A policy that looks back: it is shown every control step, also those between two chunks.
+
+    watching: whether it wants to be (a model without a history does not).
+    """
+
+    watching: bool
+
+    def observe(self, observations: Sequence[Observation], which: Sequence[int]) -> None:
+        """What is seen at this control step; comes before `act` is asked about the same step."""
+
+    def forget(self, which: int) -> None:
+        """A new episode begins in environment `which`: what was seen there is over."""

@@ -14,6 +14,7 @@ COMMANDS = {
     "collect": "make demonstrations with the scripted expert",
     "train": "train a policy on demonstrations",
     "rollout": "measure a policy: success rates with intervals, videos, a page",
+    "describe": "print a model's data flow, parameters, operations and memory; draw who attends to whom",
     "bench": "measure speeds: collection, training, latency, roll-out",
 }
 

@@ -157,6 +157,9 @@ def _answer_mistakes(program: str, config_name: str, argv: list[str]) -> Iterato
     except KeyboardInterrupt as stop:
         print(f"\n{program}: {str(stop) or 'interrupted'}", file=sys.stderr)
         raise SystemExit(130) from None
+    except BrokenPipeError:  # whoever read our lines (| head) has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
     except Exception as error:
         extra_dir, overrides = _split(argv)
         line = one_line(error, lambda rest: compose(config_name, rest, extra_dir), overrides)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vla.backbones.small import KVCache, prefix_lm_mask
-from vla.decoders.action import AutoregressiveDecoder, ParallelDecoder, read_out
+from vla.decoders.action import ActionDecoder, ParallelDecoder, read_out
+from vla.fusion import Context
 from vla.model import VLA, Batch, Prefix
 
 __all__ = ["Generated", "UndecodableChunk", "generate"]
@@ -28,49 +28,67 @@ class Generated:
 def generate(model: VLA, batch: Batch, use_cache: bool = True) -> Generated:
     """Greedy. `use_cache=False` computes everything again for each token: the slow oracle in tests."""
     prefix = model.encode(batch)
-    decoder = model.decoder
-    if isinstance(decoder, ParallelDecoder):
-        bins = _parallel(model, decoder, prefix, use_cache)
+    readers = [_Reader(model, context, use_cache) for context in prefix.contexts]
+    if isinstance(model.decoder, ParallelDecoder):
+        bins = _parallel(model, prefix, readers, len(batch["text"]))
     else:
-        bins = _autoregressive(model, decoder, prefix, use_cache)
+        bins = _autoregressive(model, model.decoder, prefix, readers, len(batch["text"]))
     return Generated(bins + model.vocabulary.action_range.start, prefix.points)
 
 
-def _answer(model: VLA, prefix: Prefix, answers_BTW: Tensor, causal: bool) -> Tensor:
-    """Hidden vectors of the answers, computed in one pass over everything."""
-    mask = prefix_lm_mask(prefix.tokens.shape[1], answers_BTW.shape[1], causal, answers_BTW.device)
-    x = torch.cat([prefix.tokens, answers_BTW.to(prefix.tokens.dtype)], 1)
-    return model.backbone(x, mask, last=answers_BTW.shape[1])
+class _Reader:
+    """The backbone over one context and an answer that grows."""
+
+    def __init__(self, model: VLA, context: Context, use_cache: bool) -> None:
+        self.model, self.context = model, context
+        self.count = context.tokens.x.shape[1]
+        answers = model.decoder.answers
+        self.mask = model.attention_mask(context.tokens, answers)
+        self.places = model.places(context, answers)
+        self.cache = None
+        if use_cache:
+            self.cache = model.backbone.new_cache()
+            self._run(context.tokens.x, 0)
+
+    def _run(self, x_BTW: Tensor, start: int, last: int | None = None) -> Tensor:
+        end = start + x_BTW.shape[1]
+        return self.model.backbone(
+            x_BTW.to(self.context.tokens.x.dtype),
+            self.mask[..., start:end, :end],
+            cache=self.cache,
+            last=last,
+            positions=self.places[..., start:end],
+            before=self.context.before if start else self.context.first_pass,
+        )
+
+    def read(self, answers_BAW: Tensor, new: int) -> Tensor:
+        """Hidden vectors of the last `new` of the answers known so far."""
+        known = answers_BAW.shape[1]
+        if self.cache is not None:
+            return self._run(answers_BAW[:, -new:], self.count + known - new)
+        x = self.context.tokens.x
+        return self._run(torch.cat([x, answers_BAW.to(x.dtype)], 1), 0, last=known)[:, -new:]
 
 
-def _parallel(model: VLA, decoder: ParallelDecoder, prefix: Prefix, use_cache: bool) -> Tensor:
-    answers = decoder.embed(len(prefix.tokens), None).to(prefix.tokens.dtype)
-    if use_cache:
-        cache = KVCache()
-        model.backbone(prefix.tokens, cache=cache)
-        hidden = model.backbone(answers, cache=cache)
-    else:
-        hidden = _answer(model, prefix, answers, causal=False)
-    return _read(decoder.logits(hidden), decoder.config.readout)
+def _parallel(model: VLA, prefix: Prefix, readers: list[_Reader], batch: int) -> Tensor:
+    answers = model.decoder.embed(batch, None)
+    logits = [model.decoder.logits(reader.read(answers, answers.shape[1])) for reader in readers]
+    return _read(model.fusion.combine(logits, prefix.contexts), model.config.decoder.readout)
 
 
-def _autoregressive(model: VLA, decoder: AutoregressiveDecoder, prefix: Prefix, use_cache: bool) -> Tensor:
-    batch, known = len(prefix.tokens), None
-    cache = KVCache()
-    if use_cache:
-        model.backbone(prefix.tokens, cache=cache)
-    ids = decoder.vocabulary.action_range
+def _autoregressive(
+    model: VLA, decoder: ActionDecoder, prefix: Prefix, readers: list[_Reader], batch: int
+) -> Tensor:
+    assert not isinstance(decoder, ParallelDecoder)
+    known, config = None, decoder.config
+    first = model.vocabulary.action_range.start
     for _ in range(decoder.answers):
         answers = decoder.embed(batch, known)
-        if use_cache:
-            hidden = model.backbone(answers[:, -1:].to(prefix.tokens.dtype), cache=cache)
-        else:
-            hidden = _answer(model, prefix, answers, causal=True)
-        logits = decoder.next_logits(hidden[:, -1])[:, ids.start : ids.stop]
-        chosen = _read(logits, decoder.config.readout)[:, None] + ids.start
+        logits = [decoder.next_logits(reader.read(answers, 1)[:, -1]) for reader in readers]
+        chosen = _read(model.fusion.combine(logits, prefix.contexts), config.readout)[:, None] + first
         known = chosen if known is None else torch.cat([known, chosen], 1)
     assert known is not None
-    return known.view(batch, decoder.config.horizon, decoder.config.dim) - ids.start
+    return known.view(batch, config.horizon, config.dim) - first
 
 
 def _read(logits: Tensor, rule: str) -> Tensor:

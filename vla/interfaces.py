@@ -16,7 +16,11 @@ from vla.errors import BadInput
 
 __all__ = [
     "ACTION",
+    "AUDIO",
+    "AUDIO_RATE",
+    "HISTORY_PREFIX",
     "IMAGE_PREFIX",
+    "ROBOT",
     "STATE",
     "TASK",
     "ActionChunk",
@@ -24,58 +28,106 @@ __all__ = [
 ]
 
 IMAGE_PREFIX = "observation.images."
+HISTORY_PREFIX = "observation.history."
 STATE = "observation.state"
+AUDIO = "observation.audio"
+AUDIO_RATE = "observation.audio_rate"
+ROBOT = "robot"
 TASK = "task"
 ACTION = "action"
+
+_HERTZ = 16000
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What the robot senses at one control step.
+    """What the robot senses at one control step. A camera or a sound that is not there is left out.
 
     images: camera name (``front``, ``wrist``) -> uint8 ``[height, width, 3]`` RGB.
-    state: float32 ``[state_dim]``, joint positions in the robot's units.
+    state: float32 ``[state_dim]``, joint positions in the robot's units; empty where nothing is measured.
     task: the instruction, a sentence.
+    audio: float32 ``[samples]`` in -1..1, mono, `audio_rate` samples a second.
+    robot: LeRobot's ``robot_type``, for models that serve several robots.
+    history: camera name -> uint8 ``[T, height, width, 3]``, its past pictures, the most recent first: entry t
+    was seen t + 1 control steps before.
     """
 
     images: Mapping[str, npt.NDArray[np.uint8]]
     state: npt.NDArray[np.float32]
     task: str
+    audio: npt.NDArray[np.float32] | None = None
+    audio_rate: int = _HERTZ
+    robot: str = ""
+    history: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> "Observation":
         """Build from LeRobot-style keys and check everything. Raises BadInput, naming the key."""
-        images = {k.removeprefix(IMAGE_PREFIX): v for k, v in raw.items() if k.startswith(IMAGE_PREFIX)}
-        for required in (STATE, TASK):
-            if required not in raw:
-                raise BadInput(f"observation has no '{required}'; it holds: {', '.join(sorted(raw))}")
-        observation = cls(images=images, state=np.asarray(raw[STATE]), task=raw[TASK])
+        if TASK not in raw:
+            raise BadInput(f"observation has no '{TASK}'; it holds: {', '.join(sorted(raw))}")
+        observation = cls(
+            images=_with_prefix(raw, IMAGE_PREFIX),
+            state=np.asarray(raw.get(STATE, np.zeros(0, np.float32))),
+            task=raw[TASK],
+            audio=None if raw.get(AUDIO) is None else np.asarray(raw[AUDIO]),
+            audio_rate=raw.get(AUDIO_RATE, _HERTZ),
+            robot=raw.get(ROBOT, ""),
+            history=_with_prefix(raw, HISTORY_PREFIX),
+        )
         observation.validate()
         return observation
 
     def to_dict(self) -> dict[str, Any]:
-        """The same observation under LeRobot's keys."""
-        images = {IMAGE_PREFIX + name: image for name, image in self.images.items()}
-        return {**images, STATE: self.state, TASK: self.task}
+        """The same observation under LeRobot's keys; what is not there is left out."""
+        out: dict[str, Any] = {IMAGE_PREFIX + name: image for name, image in self.images.items()}
+        out |= {HISTORY_PREFIX + name: images for name, images in self.history.items()}
+        out |= {STATE: self.state, TASK: self.task}
+        if self.audio is not None:
+            out |= {AUDIO: self.audio, AUDIO_RATE: self.audio_rate}
+        if self.robot:
+            out[ROBOT] = self.robot
+        return out
 
     def validate(self) -> None:
         """Raise BadInput with one line if any part cannot be what it claims to be."""
         for name, image in self.images.items():
-            where = f"'{IMAGE_PREFIX}{name}'"
-            if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-                kind = getattr(image, "dtype", type(image).__name__)
-                raise BadInput(f"{where} must be a uint8 array [height, width, 3], not {kind}")
-            if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-                raise BadInput(f"{where} must have shape [height, width, 3], not {list(image.shape)}")
-        if self.state.ndim != 1 or not np.issubdtype(self.state.dtype, np.floating):
-            raise BadInput(
-                f"'{STATE}' must be a float vector, not {self.state.dtype} {list(self.state.shape)}"
-            )
-        if not np.all(np.isfinite(self.state)):
-            bad = np.flatnonzero(~np.isfinite(self.state)).tolist()
-            raise BadInput(f"'{STATE}' is not finite at index {bad}: {self.state.tolist()}")
-        if not isinstance(self.task, str):
-            raise BadInput(f"'{TASK}' must be a sentence (str), not {type(self.task).__name__}")
+            _check_pictures(image, f"'{IMAGE_PREFIX}{name}'", ("height", "width", "3"))
+        for name, images in self.history.items():
+            _check_pictures(images, f"'{HISTORY_PREFIX}{name}'", ("T", "height", "width", "3"))
+        _check_vector(self.state, STATE)
+        if self.audio is not None:
+            _check_vector(self.audio, AUDIO)
+            rate = self.audio_rate
+            if not isinstance(rate, int | np.integer) or isinstance(rate, bool) or rate < 1:
+                raise BadInput(f"'{AUDIO_RATE}' must be a whole number of samples a second, not {rate!r}")
+        for key, text, what in ((TASK, self.task, "a sentence"), (ROBOT, self.robot, "a name")):
+            if not isinstance(text, str):
+                raise BadInput(f"'{key}' must be {what} (str), not {type(text).__name__}")
+
+
+def _with_prefix(raw: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {key.removeprefix(prefix): value for key, value in raw.items() if key.startswith(prefix)}
+
+
+def _check_pictures(images: Any, where: str, axes: tuple[str, ...]) -> None:
+    shape = f"[{', '.join(axes)}]"
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        kind = getattr(images, "dtype", type(images).__name__)
+        raise BadInput(f"{where} must be a uint8 array {shape}, not {kind}")
+    if images.ndim != len(axes) or images.shape[-1] != 3 or 0 in images.shape[-3:]:
+        raise BadInput(f"{where} must have shape {shape}, not {list(images.shape)}")
+
+
+def _check_vector(values: Any, key: str) -> None:
+    if not isinstance(values, np.ndarray):
+        raise BadInput(f"'{key}' must be a float vector (numpy), not {type(values).__name__}")
+    if values.ndim != 1 or not np.issubdtype(values.dtype, np.floating):
+        raise BadInput(f"'{key}' must be a float vector, not {values.dtype} {list(values.shape)}")
+    finite = np.isfinite(values)
+    if not finite.all():
+        bad = np.flatnonzero(~finite)
+        found = values.tolist() if values.size <= 24 else values[bad[0]].item()
+        raise BadInput(f"'{key}' is not finite at index {bad[:8].tolist()}: {found}")
 
 
 @dataclass(frozen=True)

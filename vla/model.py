@@ -1,14 +1,21 @@
-"""VLA: encoders -> connectors -> one sequence -> backbone -> action decoder.
+"""VLA: encoders -> connectors -> fusion -> backbone -> decoders.
 
 A batch is a dictionary of tensors, made by `vla.processor.Processor`:
-    images: {camera: uint8 or float 0..1 [B, S, S, 3]}     text: int64 [B, L]     text_mask: bool [B, L]
-    state: float32 [B, D], normalised
+    text int64 [B, L], text_mask bool [B, L]
+    images {camera: uint8 or float 0..1 [B, S, S, 3], or [B, V, S, S, 3] with V views: the present frame, then
+        past ones; or the whole picture, then its tiles}
+    state float32 [B, D], normalised
+and where they apply
+    image_mask {camera: bool [B] or [B, V]}, whether the picture is there    tile_grid {camera: int64 [B, 2]}
+    audio float32 [B, samples], 16 kHz    audio_length int64 [B], samples, 0 for none
+    state_mask bool [B, D], the joints this robot has    robot int64 [B]
 and for training
-    targets: int64 [B, H, D], action ids     action_is_pad: bool [B, H]
-    points: float32 [B, 2 * cameras, 3], optional (see decoders/grounding.py)
+    targets int64 [B, H, D], action ids    action_is_pad bool [B, H]    action_mask bool [B, D]
+    points float32 [B, 2 * cameras, 3], optional (see decoders/grounding.py)
 Shapes: B batch, P prefix tokens, W backbone width, H horizon, D joints, Q bins, K points.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,107 +23,141 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vla.backbones.small import Backbone, prefix_lm_mask
-from vla.configuration import VLAConfig
-from vla.connectors import LinearConnector
-from vla.decoders.action import ActionDecoder, AutoregressiveDecoder, ParallelDecoder, action_loss
+from vla.alignment import Alignment, same_rows
+from vla.attention import attention_mask, positions
+from vla.backbones import build_backbone
+from vla.backbones.base import Backbone, Modules
+from vla.configuration import TuningConfig, VLAConfig
+from vla.decoders.action import ActionDecoder, action_loss, build_decoder
 from vla.decoders.grounding import POINTS_PER_CAMERA, grounding_loss
-from vla.encoders.image import CameraEncoder
-from vla.encoders.state import StateEncoder
-from vla.encoders.text import TextEncoder
+from vla.encoders.base import Tokens, masked_mean
+from vla.encoders.image import ImageEncoder
+from vla.fusion import Context, build_fusion, with_pictures
+from vla.origin import completed, paths
+from vla.senses import Batch, Sensed, Senses
 from vla.tokens.vocabulary import Vocabulary
+from vla.training.tuning import merge_lora, tune
 
 __all__ = ["VLA", "Batch", "Prefix"]
-
-Batch = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Prefix:
-    """What the model makes of an observation before it answers.
+    """What the model makes of an observation before it answers: the passes for the backbone, the senses they
+    were made of."""
 
-    tokens: [B, P, W]. maps: camera -> log-odds float32 [B, K, h, w]. points: camera -> float32 [B, K, 2].
-    """
+    contexts: list[Context]
+    senses: Sensed
 
-    tokens: Tensor
-    maps: dict[str, Tensor]
-    points: dict[str, Tensor]
+    @property
+    def points(self) -> dict[str, Tensor]:
+        """Where each camera's points are: float32 [B, K, 2], x and y in 0..1."""
+        return self.senses.points
 
 
 class VLA(nn.Module):
-    """Pictures, joints and a sentence in; a chunk of action tokens out."""
+    """Every sense in; a chunk of action tokens out."""
 
     def __init__(self, config: VLAConfig) -> None:
         super().__init__()
-        self.config = config
-        self.vocabulary = Vocabulary(config.vocabulary, config.decoder.bins)
-        width = config.backbone.width
-        self.text = TextEncoder(config.text, self.vocabulary.size)
-        self.cameras = nn.ModuleDict(
-            {c.name: CameraEncoder(config.image, c, config.text.width) for c in config.image.cameras}
+        decoder = config.decoder
+        self.vocabulary = Vocabulary(config.vocabulary, decoder.bins, decoder.ids == "overwrite")
+        self.backbone: Backbone = build_backbone(config)
+        self.senses = Senses(config, self.vocabulary.size, self.backbone)
+        self.fusion = build_fusion(
+            config.fusion, self.backbone.width, len(self.backbone.layer_list), self.senses.names
         )
-        self.state = StateEncoder(config.state)
-        self.connect = nn.ModuleDict(
-            {
-                "text": LinearConnector(config.text.width, config.text.tokens, width),
-                "state": LinearConnector(config.state.hidden, 1, width),
-            }
-        )
-        self.connect_cameras = nn.ModuleDict(
-            {c.name: self._camera_connector(c.name) for c in config.image.cameras}
-        )
-        self.backbone = Backbone(config.backbone)
-        kind = AutoregressiveDecoder if config.decoder.kind == "autoregressive" else ParallelDecoder
-        self.decoder: ActionDecoder = kind(config.decoder, self.vocabulary, width)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def _camera_connector(self, name: str) -> LinearConnector:
-        encoder = self.cameras[name]
-        assert isinstance(encoder, CameraEncoder)
-        return LinearConnector(encoder.channels, encoder.tokens, self.config.backbone.width)
+        self.decoder: ActionDecoder = build_decoder(decoder, self.vocabulary, self.backbone)
+        self.alignment = None
+        if config.alignment is not None:
+            senses = {name for pair in config.alignment.pairs for name in pair}
+            self.alignment = Alignment(config.alignment, dict.fromkeys(sorted(senses), self.backbone.width))
+        self.config = completed(config, self)
+        tune(self, config.tuning)
+        self.left_out = self._left_out()
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def encode(self, batch: Batch) -> Prefix:
-        """Every sense becomes tokens: text, then each camera, then the state."""
-        words, summary = self.text(batch["text"], batch["text_mask"])
-        parts, maps, points = [self.connect["text"](words)], {}, {}
-        for name, encoder in self.cameras.items():
-            tokens, maps[name], points[name] = encoder(batch["images"][name], summary)
-            parts.append(self.connect_cameras[name](tokens))
-        parts.append(self.connect["state"](self.state(batch["state"])))
-        return Prefix(torch.cat(parts, 1), maps, points)
+        """Every sense becomes tokens, and the fusion brings them together."""
+        senses = self.senses(batch)
+        return Prefix([with_pictures(each, senses) for each in self.fusion(senses.tokens)], senses)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Prefix]:
         """-> logits float32 [B, H, D, Q] (with `targets` as what was said so far, if autoregressive)."""
         prefix = self.encode(batch)
-        count = prefix.tokens.shape[1]
-        answers = self.decoder.embed(len(prefix.tokens), batch.get("targets"))
-        mask = prefix_lm_mask(count, answers.shape[1], self.decoder.causal, answers.device)
-        x = torch.cat([prefix.tokens, answers.to(prefix.tokens.dtype)], 1)
-        return self.decoder.logits(self.backbone(x, mask, last=answers.shape[1])), prefix
+        answers = self.decoder.embed(len(batch["text"]), batch.get("targets"))
+        logits = [self.decoder.logits(self.read(context, answers)) for context in prefix.contexts]
+        return self.fusion.combine(logits, prefix.contexts), prefix
+
+    def read(self, context: Context, answers_BAW: Tensor) -> Tensor:
+        """The backbone over a context and all answers in one pass: the answers' hidden vectors, [B, A, W]."""
+        x, count = context.tokens.x, answers_BAW.shape[1]
+        return self.backbone(
+            torch.cat([x, answers_BAW.to(x.dtype)], 1),
+            self.attention_mask(context.tokens, count),
+            last=count,
+            positions=self.places(context, count),
+            before=context.first_pass,
+        )
+
+    def places(self, context: Context, answers: int) -> Tensor:
+        """Where each token stands: int64 [B, T], or [3, B, T] (time, row, column) for models that place
+        pictures in the plane."""
+        places = positions(context.tokens, answers)
+        if self.backbone.places_in_plane and context.squares:
+            from vla.backbones.vision import grid_positions
+
+            return grid_positions(places, context.squares)
+        return places
+
+    def attention_mask(self, prefix: Tokens, answers: int) -> Tensor:
+        """Who looks at whom: bool [T, T] or [B, 1, T, T]."""
+        causal = self.backbone.causal
+        return attention_mask(prefix, answers, causal_prefix=causal, causal_answers=self.decoder.causal)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The training loss and what it is made of (scalars, detached): action_loss, action_l1 (in bins),
-        action_accuracy, grounding_loss and grounding_error (in picture widths)."""
+        action_accuracy; grounding_loss and grounding_error (in picture widths); those of the alignment."""
         logits, prefix = self(batch)
         bins = batch["targets"] - self.vocabulary.action_range.start
-        loss, scalars = action_loss(logits, bins, batch["action_is_pad"], self.config.decoder.smoothing)
+        smoothing, joints = self.config.decoder.smoothing, batch.get("action_mask")
+        loss, scalars = action_loss(logits, bins, batch["action_is_pad"], smoothing, joints)
         scalars["action_loss"] = loss.detach()
-        if batch.get("points") is not None and self.config.image.grounding_weight > 0:
+        weight = self.config.image.grounding_weight
+        if batch.get("points") is not None and weight > 0 and prefix.senses.maps:
             grounding, error = self._grounding(prefix, batch["points"])
-            loss = loss + self.config.image.grounding_weight * grounding
+            loss = loss + weight * grounding
             scalars |= {"grounding_loss": grounding.detach(), "grounding_error": error}
+        if self.alignment is not None and self.config.alignment is not None:
+            aligned, found = self.alignment(self._pooled(prefix), same_rows(batch["text"]))
+            loss = loss + self.config.alignment.weight * aligned
+            scalars |= found
         return loss, scalars
 
     def _grounding(self, prefix: Prefix, points_BM3: Tensor) -> tuple[Tensor, Tensor]:
         n, sigma = POINTS_PER_CAMERA, self.config.image.grounding_sigma
-        labels = dict(zip(prefix.maps, points_BM3.split(n, dim=1), strict=True))
-        losses = [grounding_loss(prefix.maps[c][:, :n], labels[c], sigma) for c in labels]
+        cameras = [camera.name for camera in self.config.image.cameras]
+        labels = dict(zip(cameras, points_BM3.split(n, dim=1), strict=True))
+        maps = prefix.senses.maps
+        losses = [grounding_loss(maps[c][:, :n], labels[c], sigma) for c in maps]
         with torch.no_grad():
-            seen = points_BM3[..., 2]
-            found = torch.cat([prefix.points[c][:, :n] for c in labels], 1)
-            error = (found - points_BM3[..., :2]).norm(dim=-1) * seen
+            wanted = torch.cat([labels[c] for c in maps], 1)
+            found = torch.cat([prefix.points[c][:, :n] for c in maps], 1)
+            seen = wanted[..., 2]
+            error = (found - wanted[..., :2]).norm(dim=-1) * seen
             mean_error = error.sum() / seen.sum().clamp(min=1.0)
         return torch.stack(losses).mean(), mean_error
+
+    def _pooled(self, prefix: Prefix) -> dict[str, tuple[Tensor, Tensor]]:
+        """Sense -> its mean token [B, W], and whether it is there, bool [B]; all cameras are `image`."""
+        tokens = prefix.senses.tokens
+        cameras = [tokens[camera.name] for camera in self.config.image.cameras]
+        image = Tokens(torch.cat([c.x for c in cameras], 1), torch.cat([c.full_mask() for c in cameras], 1))
+        named = {"image": image}
+        named |= {name: tokens[name] for name in ("text", "audio") if name in tokens}
+        return {name: (masked_mean(each), each.present()) for name, each in named.items()}
 
     @torch.no_grad()
     def act(self, batch: Batch) -> Tensor:
@@ -124,6 +165,45 @@ class VLA(nn.Module):
         from vla.generation import generate
 
         return generate(self, batch).ids
+
+    def parts(self) -> dict[str, Modules]:
+        """The modules of each part that can be trained in its own way (see `TuningConfig`)."""
+        senses, trunk = self.senses, self.backbone
+        eyes = [each for each in senses.encoders.values() if isinstance(each, ImageEncoder)]
+        vision: Modules = [part for eye in eyes for part in eye.vision_modules]
+        audio: Modules = [each for name, each in senses.encoders.items() if name == "audio"]
+        joining: Modules = [part for eye in eyes for part in eye.connector_modules]
+        joining += [senses.connect, senses.place, senses.views, self.fusion]
+        rest: Modules = [each for name, each in senses.encoders.items() if name in ("text", "state")]
+        rest += [self.decoder] if self.alignment is None else [self.decoder, self.alignment]
+        return {
+            "vision": vision + trunk.vision_modules,
+            "audio": audio,
+            "connector": joining + trunk.connector_modules,
+            "language": trunk.language_modules,
+            "rest": rest,
+        }
+
+    def _left_out(self) -> frozenset[str]:
+        """Weights that a saved model need not hold: frozen, and read from another checkpoint's folder."""
+        foreign = tuple(paths(self.config))
+        return frozenset(
+            name
+            for name, parameter in self.named_parameters()
+            if foreign and name.startswith(foreign) and not parameter.requires_grad
+        )
+
+    def retune(self, config: TuningConfig) -> None:
+        """Learn in another way from here on; adapters are folded in first."""
+        merge_lora(self)
+        # What was trained is no longer what the other folder holds; nor what had an adapter folded in, which
+        # was named `base_layer` until now.
+        untouched = self.left_out & {name for name, _ in self.named_parameters()}
+        self.requires_grad_(True)
+        self.config = dataclasses.replace(self.config, tuning=config)
+        tune(self, config)
+        now = self._left_out()
+        self.left_out = frozenset(name for name in now if name.replace(".base_layer.", ".") in untouched)
 
     def num_parameters(self) -> int:
         """Number of weights."""

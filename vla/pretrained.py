@@ -1,6 +1,7 @@
-"""A model as a folder: config.json, model.safetensors, tokenizer.json, statistics.json, README.md.
+"""A model as a folder: config.json, model.safetensors, a tokenizer, statistics.json, README.md.
 
-Written aside and then renamed, so a folder is whole or not there. Nothing in it is ever unpickled.
+Written aside and then renamed, so a folder is whole or not there. Nothing in it is ever unpickled. A folder
+in OpenVLA's layout loads as well (see vla/openvla/).
 """
 
 import json
@@ -9,21 +10,19 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-
-from vla.configuration import VLAConfig
+from vla.configuration import VLAConfig, WordsConfig
 from vla.data.statistics import Statistics
 from vla.errors import BadInput
 from vla.model import VLA
+from vla.origin import paths, without_paths
 from vla.processor import Processor
 from vla.tokens.text import TextTokenizer
+from vla.weights import fingerprint, held_weights, read_weights, write_weights
 
 __all__ = ["ARCHITECTURE", "load", "load_processor", "save"]
 
 ARCHITECTURE = "vla"
-FORMAT = 1
+FORMAT = 2
 CONFIG, WEIGHTS, TOKENIZER, STATISTICS, CARD = (
     "config.json",
     "model.safetensors",
@@ -31,6 +30,8 @@ CONFIG, WEIGHTS, TOKENIZER, STATISTICS, CARD = (
     "statistics.json",
     "README.md",
 )
+TOKENIZER_FOLDER = "tokenizer"
+"""Where a Hugging Face tokenizer is kept, which is several files."""
 
 
 def save(path: Path, model: VLA, processor: Processor, card: str = "") -> None:
@@ -39,17 +40,22 @@ def save(path: Path, model: VLA, processor: Processor, card: str = "") -> None:
     aside = path.with_name(f".{path.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, str(aside / WEIGHTS), metadata={"format": "pt"})
-    processor.tokenizer.save(aside / TOKENIZER)
+    left_out = model.left_out
+    write_weights(model, aside / WEIGHTS, left_out)
+    if isinstance(processor.tokenizer, TextTokenizer):
+        processor.tokenizer.save(aside / TOKENIZER)
+    else:
+        processor.tokenizer.save(aside / TOKENIZER_FOLDER)
     processor.statistics.save(aside / STATISTICS)
     (aside / CARD).write_text(card or f"# {model.config.name}\n", encoding="utf-8")
-    header = {
+    header: dict[str, Any] = {
         "architecture": ARCHITECTURE,
         "format": FORMAT,
         "statistics": processor.statistics.hash,
         "config": model.config.to_dict(),
     }
+    if left_out:
+        header["left_out"] = _base(model, left_out)
     (aside / CONFIG).write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
     if path.exists():
         old = path.with_name(f".{path.name}.old")
@@ -63,63 +69,88 @@ def save(path: Path, model: VLA, processor: Processor, card: str = "") -> None:
 
 def load(path: str | Path) -> tuple[VLA, Processor]:
     """The model, in evaluation mode on the CPU, and its processor. Raises BadInput with one line."""
-    processor = load_processor(path)
-    model = VLA(processor.config)
-    _load_weights(model, Path(path) / WEIGHTS)
+    path = Path(path)
+    if _is_openvla(path):
+        from vla.openvla import load_openvla
+
+        return load_openvla(path)
+    header = _read_header(path)
+    processor = _processor(path, header)
+    if "left_out" not in header:
+        model = VLA(without_paths(processor.config))
+        read_weights(model, path / WEIGHTS, frozenset())
+        return model.eval(), processor
+    stated = dict(header["left_out"])
+    places = ", ".join(sorted(set(paths(processor.config).values())))
+    try:
+        model = VLA(processor.config)
+    except BadInput as error:
+        again = f"put it back, or write the place where it is now into {path / CONFIG}"
+        raise BadInput(f"checkpoint {path} needs the frozen weights of {places}: {error}; {again}") from None
+    model.left_out -= held_weights(path / WEIGHTS)  # frozen as well, but not as they once were
+    found = _base(model, model.left_out)
+    if any(found[key] != stated.get(key) for key in ("tensors", "fingerprint")):
+        raise BadInput(f"checkpoint {path} was trained on other weights than those now in {places}")
+    read_weights(model, path / WEIGHTS, model.left_out)
     return model.eval(), processor
 
 
 def load_processor(path: str | Path) -> Processor:
     """The processor alone. Raises BadInput with one line."""
     path = Path(path)
-    header = _read_header(path)
+    if _is_openvla(path):
+        from vla.openvla import load_openvla_processor
+
+        return load_openvla_processor(path)
+    return _processor(path, _read_header(path))
+
+
+def _processor(path: Path, header: dict[str, Any]) -> Processor:
     statistics = Statistics.load(path / STATISTICS)
     if statistics.hash != header.get("statistics"):
         raise BadInput(f"{path / STATISTICS} is not of this checkpoint: its hash is not the one in {CONFIG}")
     try:
         config = VLAConfig.from_dict(header["config"])
+        if isinstance(config.text, WordsConfig) and config.text.tokenizer:
+            from vla.tokens.pretrained_text import PretrainedTokenizer
+
+            return Processor(config, PretrainedTokenizer.load(path / TOKENIZER_FOLDER), statistics)
         return Processor(config, TextTokenizer.load(path / TOKENIZER), statistics)
     except BadInput as error:
         raise BadInput(f"checkpoint {path}: {error}") from None
+
+
+def _base(model: VLA, left_out: frozenset[str]) -> dict[str, Any]:
+    """Which folders the left-out weights are in, and how to know them again."""
+    state = model.state_dict()
+    tensors = {name: state[name] for name in left_out}
+    return {"paths": paths(model.config), "tensors": len(tensors), "fingerprint": fingerprint(tensors)}
+
+
+def _is_openvla(path: Path) -> bool:
+    return (path / CONFIG).is_file() and _read_json(path / CONFIG).get("model_type") == "openvla"
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        raw = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadInput(f"{file} is not valid JSON: {error}") from None
+    return raw if isinstance(raw, dict) else {}
 
 
 def _read_header(path: Path) -> dict[str, Any]:
     file = path / CONFIG
     if not file.is_file():
         raise BadInput(f"no checkpoint: {file} does not exist")
-    try:
-        header = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadInput(f"{file} is not valid JSON: {error}") from None
-    kind = header.get("architecture") if isinstance(header, dict) else None
+    header = _read_json(file)
+    kind = header.get("architecture")
     if kind != ARCHITECTURE or not isinstance(header.get("config"), dict):
-        other = header.get("model_type") or header.get("type") if isinstance(header, dict) else None
+        other = kind or header.get("model_type") or header.get("type") or "something else"
         raise BadInput(
-            f"{file} is a checkpoint of '{kind or other or 'something else'}', not of '{ARCHITECTURE}'"
+            f"{file} is a checkpoint of '{other}', not of '{ARCHITECTURE}' or 'openvla'; a language model or "
+            "vision tower of transformers goes into model.backbone.path or model.image.encoder.path"
         )
     if header.get("format") != FORMAT:
         raise BadInput(f"{file} has format {header.get('format')}; this version reads format {FORMAT}")
     return header
-
-
-def _load_weights(model: VLA, file: Path) -> None:
-    if not file.is_file():
-        raise BadInput(f"no weights: {file} does not exist")
-    try:
-        weights = load_file(str(file))
-    except (SafetensorError, OSError) as error:
-        raise BadInput(f"cannot read the weights {file}: {str(error).splitlines()[0]}") from None
-    wanted = model.state_dict()
-    missing, extra = wanted.keys() - weights.keys(), weights.keys() - wanted.keys()
-    for what, names in (("lacks", missing), ("has also", extra)):
-        if names:
-            raise BadInput(
-                f"{file} is of another architecture: it {what} {len(names)} tensors (first: {min(names)})"
-            )
-    for name, tensor in weights.items():
-        if tensor.shape != wanted[name].shape:
-            shapes = f"{list(tensor.shape)}, not {list(wanted[name].shape)}"
-            raise BadInput(f"{file} is of another architecture: '{name}' has shape {shapes}")
-        if not torch.isfinite(tensor).all():
-            raise BadInput(f"{file} is damaged: '{name}' is not finite")
-    model.load_state_dict(weights)

@@ -5,7 +5,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -69,17 +68,18 @@ def train(world: World, policy: str, seconds: float, batch: int, threads: int) -
     """Training samples a second (forward, backward, AdamW) on pictures that are already in memory."""
     import torch
 
+    from vla.describe import dummy_batch
     from vla.pretrained import load as load_model
     from vla.training.config import OptimConfig, TrainerConfig
     from vla.training.optim import build_optimizer
 
     torch.set_num_threads(threads)
-    model, processor = load_model(find_checkpoint(policy))
+    model, _ = load_model(find_checkpoint(policy))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     bf16 = TrainerConfig(samples=1).uses_bf16()  # as `vla train` chooses
     model.to(device).train()
     optimizer = build_optimizer(model, OptimConfig(lr=1e-5))
-    data = _move(_synthetic(processor, batch), device)
+    data = dummy_batch(model.config, batch, device=str(device))
     done, start = 0, time.perf_counter()
     warm = 2
     while done <= warm or time.perf_counter() - start < seconds:
@@ -93,25 +93,6 @@ def train(world: World, policy: str, seconds: float, batch: int, threads: int) -
         loss.item()  # waits for the device
         done += 1
     return {"training_samples_per_s": (done - warm) * batch / (time.perf_counter() - start)}
-
-
-def _synthetic(processor: Any, batch: int) -> dict[str, Any]:
-    config = processor.config
-    rng = np.random.default_rng(0)
-    sizes = {c.name: (batch, c.size, c.size, 3) for c in config.image.cameras}
-    raw = {
-        "images": {name: rng.integers(0, 256, size, dtype=np.uint8) for name, size in sizes.items()},
-        "state": rng.normal(size=(batch, config.state.dim)).astype(np.float32),
-        "task": ["touch the red cube"] * batch,
-        "actions": rng.normal(size=(batch, config.decoder.horizon, config.decoder.dim)).astype(np.float32),
-        "points": rng.random((batch, 2 * len(sizes), 3), dtype=np.float32),
-    }
-    made: dict[str, Any] = processor.batch(raw)
-    return made
-
-
-def _move(value: Any, device: Any) -> Any:
-    return {k: _move(v, device) for k, v in value.items()} if isinstance(value, dict) else value.to(device)
 
 
 def _one_thread() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from policies.base import Policy
+from policies.base import Policy, Watcher
 from vla.interfaces import ActionChunk, Observation
 
 __all__ = ["ChunkExecutor"]
@@ -26,9 +26,21 @@ class ChunkExecutor:
         self._position = [0] * count
         policy.reset(count)
 
+    @property
+    def watching(self) -> bool:
+        """Whether the policy wants to be shown every control step."""
+        return isinstance(self.policy, Watcher) and self.policy.watching
+
+    def observe(self, observations: Sequence[Observation], which: Sequence[int]) -> None:
+        """Show a control step of the environments `which`, before any planning on it."""
+        if isinstance(self.policy, Watcher):
+            self.policy.observe(observations, which)
+
     def forget(self, which: int) -> None:
-        """A new episode began in environment `which`: what was planned there is void."""
+        """A new episode began in environment `which`: what was planned or seen there is void."""
         self._chunks[which] = None
+        if isinstance(self.policy, Watcher):
+            self.policy.forget(which)
 
     def waiting(self, which: Sequence[int]) -> list[int]:
         """Those of the environments that need a new chunk before their next action."""

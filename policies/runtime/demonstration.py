@@ -65,6 +65,8 @@ def demonstrate(
         clean = executed = expert.act()
         drives = executor is not None and step < driven
         if drives and executor is not None:
+            if executor.watching:
+                executor.observe([Observation.from_dict(observation)], [0])
             if executor.waiting([0]):
                 executor.plan([Observation.from_dict(observation)], [0])
             executed, _ = executor.next(0)

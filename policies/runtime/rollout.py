@@ -139,6 +139,7 @@ def roll_out_here(
             if not active:
                 return
             check()
+            _watch(executor, slots, active)
             _plan(executor, slots, active)
             for number in active:
                 if _step(slots[number], *executor.next(number)):
@@ -165,6 +166,13 @@ def _reset(env: gym.Env[Any, Any], case: Case) -> tuple[dict[str, Any], dict[str
     if case.sentence is not None:
         options["sentence"] = case.sentence
     return env.reset(seed=case.seed, options=options)
+
+
+def _watch(executor: ChunkExecutor, slots: Sequence[_Slot], active: Sequence[int]) -> None:
+    """Show this control step to a policy that looks back."""
+    if executor.watching:
+        observations = [Observation.from_dict(slots[number].observation) for number in active]
+        executor.observe(observations, active)
 
 
 def _plan(executor: ChunkExecutor, slots: Sequence[_Slot], active: Sequence[int]) -> None:

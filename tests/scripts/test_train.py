@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from scripts.train import Train
-from vla.config import load_config
+from vla.config import compose, load_config
 from vla.configuration import AugmentConfig, VLAConfig
 from vla.errors import BadInput
 from vla.folders import output_folder
+from vla.structured import to_dataclass
 from vla.training.config import OptimConfig, ReadingConfig, TrainerConfig
 
 ROOT = Path(__file__).parents[2]
@@ -157,14 +159,44 @@ def test_several_folders_and_one(tmp_path: Path) -> None:
 
 def test_config_files_list_every_setting() -> None:
     """So that each can be given on the command line; and the model's file holds the code's defaults."""
-    model = yaml.safe_load((ROOT / "conf/model/tabletop_small.yaml").read_text())
-    assert model == VLAConfig().to_dict()
+    composed = compose("train").model
+    assert OmegaConf.to_container(composed) == VLAConfig().to_dict()
     train = yaml.safe_load((ROOT / "conf/train.yaml").read_text())
     assert train["augment"] == dataclasses.asdict(AugmentConfig())
     assert train["reading"].keys() == dataclasses.asdict(ReadingConfig()).keys()
     trainer = yaml.safe_load((ROOT / "conf/trainer/cpu.yaml").read_text())
     assert trainer.keys() == dataclasses.asdict(TrainerConfig(samples=1)).keys()
     assert trainer["optim"].keys() == dataclasses.asdict(OptimConfig()).keys()
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "conf/model").glob("*/*.yaml")), ids=lambda f: f"{f.parent.name}/{f.stem}"
+)
+def test_every_choice_of_a_part_is_a_config_of_it(file: Path) -> None:
+    """Each file of a group, alone in its place, makes the config it is meant to be."""
+    group, name = file.parent.name, file.stem
+    more = {
+        "native": ["model/cameras=patches"],
+        "vlm": ["model/cameras=patches", "model/backbone=transformers"],
+        "own_size": ["model/encoder=tower"],
+        "backbone": ["model/backbone=transformers"],
+        "prismatic": ["model.image.cameras=[{name: front, size: 224, points: 0, grid: 0}]"],
+    }.get(name, [])
+    if (group, name) == ("fusion", "native"):
+        more = ["model/encoder=native", *more]
+    raw = OmegaConf.to_container(compose("train", [f"model/{group}={name}", *more]).model)
+    raw = json.loads(json.dumps(raw).replace("???", "somewhere"))
+    config = to_dataclass(raw, VLAConfig)
+    part = {"encoder": config.image.encoder, "cameras": config.image}.get(group, getattr(config, group, None))
+    own = yaml.safe_load(file.read_text())
+    if group == "audio" and name == "none":
+        assert part is None
+        return
+    assert own.get("kind", getattr(part, "kind", None)) == getattr(part, "kind", None)
+    # ...and lists every setting, so that each can be given on the command line.
+    optional = {"config", "dino", "siglip"}
+    fields = {f.name for f in dataclasses.fields(part)} - optional  # type: ignore[arg-type]
+    assert group == "cameras" or fields <= own.keys()
 
 
 def test_nothing_left_to_train_on_and_two_runs_at_once_are_one_line(first: Path) -> None:

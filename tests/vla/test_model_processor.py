@@ -16,8 +16,9 @@ def test_targets_and_decode_are_inverse() -> None:
     assert ids.shape == (20, 3, 6)
     assert all(i in processor.vocabulary.action_range for i in ids.flatten().tolist())
     back = processor.decode(ids, raw["state"])
-    normalise = processor._actions.transforms[1]
-    inside = np.abs(processor._actions(raw)["actions"]) < 1
+    actions = processor.joints[""].actions
+    normalise = actions.transforms[1]
+    inside = np.abs(actions(raw)["actions"]) < 1
     half_bin = np.broadcast_to(normalise.scale / 256, inside.shape)  # type: ignore[attr-defined]
     assert (np.abs(back - raw["actions"])[inside] <= half_bin[inside] + 1e-3).all()
     assert torch.equal(processor.targets(raw["state"], back), ids)
@@ -44,13 +45,26 @@ IMAGE = np.zeros((32, 32, 3), np.uint8)
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"images": {"frnt": IMAGE, "wrist": IMAGE}}, "no picture of camera 'front' (did you mean 'frnt'?)"),
+        (
+            {"images": {"frnt": IMAGE, "wrist": IMAGE}},
+            "has camera 'frnt' (did you mean 'front'?), the model was trained with front, wrist",
+        ),
+        (
+            {"images": {"top": IMAGE, "wrist": IMAGE}},
+            "has camera 'top', the model was trained with front, wrist",
+        ),
+        ({"images": {}}, "has no picture; the model needs at least one of its cameras: front, wrist"),
         ({"images": {"front": IMAGE, "wrist": IMAGE.astype(np.float32)}}, "must be a uint8 array"),
         ({"images": {"front": IMAGE[..., 0], "wrist": IMAGE}}, "[height, width, 3]"),
         ({"state": np.zeros(5, np.float32)}, "has 5 numbers, the model wants 6"),
+        ({"state": np.zeros(0, np.float32)}, "has no 'observation.state'; the model needs 6 numbers"),
         ({"state": np.full(6, np.nan, np.float32)}, "not finite"),
         ({"task": "lift the moon"}, "unknown word 'moon'"),
         ({"task": ""}, "the sentence is empty"),
+        ({"audio": np.zeros((2, 2), np.float32)}, "'observation.audio' must be a float vector"),
+        ({"audio": np.zeros(9, np.float32), "audio_rate": 0.5}, "whole number of samples a second, not 0.5"),
+        ({"robot": None}, "'robot' must be a name"),
+        ({"history": {"front": IMAGE}}, "must have shape [T, height, width, 3], not [32, 32, 3]"),
     ],
 )
 def test_bad_observations_are_one_line(changes: dict, line: str) -> None:

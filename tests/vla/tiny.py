@@ -6,12 +6,13 @@ import numpy as np
 import torch
 
 from vla.configuration import (
-    BackboneConfig,
     CameraConfig,
+    ConvConfig,
     DecoderConfig,
     ImageConfig,
+    PooledTextConfig,
+    SmallConfig,
     StateConfig,
-    TextConfig,
     VLAConfig,
 )
 from vla.interfaces import Observation
@@ -27,20 +28,27 @@ SENTENCES = (
 )
 
 
-def tiny_config(vocabulary: int, kind: str = "parallel", horizon: int = 3) -> VLAConfig:
-    return VLAConfig(
-        name="tiny",
-        vocabulary=vocabulary,
-        image=ImageConfig(
-            cameras=(CameraConfig("front", 32, 3, 2), CameraConfig("wrist", 16, 2, 1)),
-            stem=8,
-            width=16,
-            deep=16,
-        ),
-        text=TextConfig(width=16, layers=1, heads=2, tokens=2, max_length=10),
-        state=StateConfig(hidden=16, frequencies=2),
-        backbone=BackboneConfig(width=32, layers=2, heads=4, mlp=64),
-        decoder=DecoderConfig(kind=kind, horizon=horizon, bins=256),  # type: ignore[arg-type]
+def tiny_config(vocabulary: int, kind: str = "parallel", horizon: int = 3, **parts: Any) -> VLAConfig:
+    """parts: fields of VLAConfig to be other than these."""
+    usual: dict[str, Any] = {
+        "name": "tiny",
+        "vocabulary": vocabulary,
+        "image": tiny_image(),
+        "text": PooledTextConfig(width=16, layers=1, heads=2, tokens=2, max_length=10),
+        "state": StateConfig(hidden=16, frequencies=2),
+        "backbone": SmallConfig(width=32, layers=2, heads=4, mlp=64),
+        "decoder": DecoderConfig(kind=kind, horizon=horizon, bins=256),  # type: ignore[arg-type]
+    }
+    return VLAConfig(**(usual | parts))
+
+
+def tiny_image(encoder: Any = None, points: bool = True, **more: Any) -> ImageConfig:
+    """Two small cameras; without `points`, every patch is a token."""
+    front, wrist = ((3, 2), (2, 1)) if points else ((0, 0), (0, 0))
+    return ImageConfig(
+        cameras=(CameraConfig("front", 32, *front), CameraConfig("wrist", 16, *wrist)),
+        encoder=encoder or ConvConfig(stem=8, width=16, deep=16),
+        **more,
     )
 
 
@@ -68,9 +76,9 @@ def observations(count: int = 3, seed: int = 0) -> list[Observation]:
     ]
 
 
-def tiny(kind: str = "parallel", horizon: int = 3, seed: int = 0) -> tuple[VLA, Processor]:
+def tiny(kind: str = "parallel", horizon: int = 3, seed: int = 0, **parts: Any) -> tuple[VLA, Processor]:
     torch.manual_seed(seed)
     tokenizer = TextTokenizer.train(SENTENCES)
-    config = tiny_config(tokenizer.size, kind, horizon)
+    config = tiny_config(tokenizer.size, kind, horizon, **parts)
     raw = raw_batch(200, horizon, seed=1)
     return VLA(config).eval(), Processor.fit(config, tokenizer, raw["state"], raw["actions"])

@@ -1,58 +1,20 @@
-"""The project's own transformer, trained from scratch: pre-norm, prefix-LM attention, key-value cache.
+"""The project's own transformer, trained from scratch: pre-norm, any attention mask, key-value cache.
 
-Shapes: B batch, T tokens, P prefix tokens, A answer tokens, W width, H heads, E = W / H.
+Shapes: B batch, T tokens, W width, H heads, E = W / H.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vla.configuration import BackboneConfig
+from vla.backbones.attending import KVCache, attend
+from vla.backbones.base import Backbone, Before
+from vla.backbones.llama import LlamaBlock, rotary
+from vla.configuration import SmallConfig
 
-__all__ = ["Backbone", "Block", "KVCache", "prefix_lm_mask"]
-
-
-def prefix_lm_mask(prefix: int, answers: int, causal: bool, device: torch.device | None = None) -> Tensor:
-    """bool [P+A, P+A], True where the row's token may look at the column's.
-
-    Prefix tokens see the whole prefix and no answer, so the prefix can be computed once and kept. Answer
-    tokens see the prefix and, if `causal`, themselves and the answers before them, else all answers.
-    """
-    total = prefix + answers
-    mask = torch.ones(total, total, dtype=torch.bool, device=device)
-    mask[:prefix, prefix:] = False
-    if causal:
-        mask[prefix:, prefix:] = mask[prefix:, prefix:].tril()
-    return mask
-
-
-@dataclass
-class KVCache:
-    """Keys and values [B, H, T, E] of the tokens seen so far, one pair a layer."""
-
-    layers: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-
-    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Append and return all keys and values of a layer."""
-        if layer == len(self.layers):
-            self.layers.append((k, v))
-        else:
-            old_k, old_v = self.layers[layer]
-            self.layers[layer] = torch.cat([old_k, k], 2), torch.cat([old_v, v], 2)
-        return self.layers[layer]
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Softmax attention, [B, H, T, E]; mask bool, broadcast to [B, H, Tq, Tk]."""
-    if q.is_cuda:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    # On a CPU, for some 50 tokens, the fused kernel takes 5 to 8 times as long as these two products.
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
-    return F.softmax(scores, -1, dtype=torch.float32).to(v.dtype) @ v
+__all__ = ["Block", "SmallBackbone"]
 
 
 class Block(nn.Module):
@@ -78,12 +40,19 @@ class Block(nn.Module):
         mask: Tensor | None = None,
         cache: KVCache | None = None,
         layer: int = 0,
+        *,
         last: int | None = None,
+        turn: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """[B, T, W] -> [B, T, W], or only the `last` tokens' rows (the others serve as keys alone)."""
+        """[B, T, W] -> [B, T, W], or only the `last` tokens' rows (the others serve as keys alone). `turn` is
+        for other kinds of block: places are told to this one by the embeddings."""
         h = self.norm_1(x_BTW)
         if last is None or last == x_BTW.shape[1]:
             q, k, v = self._split(self.qkv(h), 3)
+        elif type(self.qkv) is not nn.Linear:  # an adapter is on it
+            q, k, v = self._split(self.qkv(h), 3)
+            x_BTW, q = x_BTW[:, -last:], q[:, :, -last:]
+            mask = mask if mask is None else mask[..., -last:, :]
         else:
             width = x_BTW.shape[-1]
             k, v = self._split(F.linear(h, self.qkv.weight[width:]), 2)
@@ -97,29 +66,63 @@ class Block(nn.Module):
         return x_BTW + self.down(F.gelu(self.up(self.norm_2(x_BTW))))
 
 
-class Backbone(nn.Module):
-    """A stack of blocks and a final norm."""
+class SmallBackbone(Backbone):
+    """A stack of blocks and a final norm: plain ones, to which the connectors' embeddings tell the places, or
+    Llama's, with rotary positions."""
 
-    def __init__(self, config: BackboneConfig) -> None:
+    def __init__(self, config: SmallConfig) -> None:
         super().__init__()
-        blocks = [Block(config.width, config.heads, config.mlp) for _ in range(config.layers)]
-        self.blocks = nn.ModuleList(blocks)
-        self.norm = nn.LayerNorm(config.width)
-        for block in blocks:  # so that the residual stream keeps its size whatever the depth
-            for linear in (block.out, block.down):
-                nn.init.normal_(linear.weight, std=0.02 / (2 * config.layers) ** 0.5)
-            for linear in (block.qkv, block.up):
-                nn.init.normal_(linear.weight, std=config.width**-0.5)
+        self.config, self.width = config, config.width
+        self.blocks, self.norm = nn.ModuleList(), nn.Module()
+        if config.block == "llama":
+            sizes = (config.width, config.heads, config.mlp, config.kv_heads)
+            self.blocks = nn.ModuleList([LlamaBlock(*sizes) for _ in range(config.layers)])
+            self.norm = nn.RMSNorm(config.width, eps=1e-6)
+        else:
+            plain = [Block(config.width, config.heads, config.mlp) for _ in range(config.layers)]
+            self.blocks = nn.ModuleList(plain)
+            self.norm = nn.LayerNorm(config.width)
+        for name, weight in self.blocks.named_parameters():
+            if name.endswith(("out.weight", "down.weight")):
+                # so that the residual stream keeps its size whatever the depth
+                nn.init.normal_(weight, std=0.02 / (2 * config.layers) ** 0.5)
+            elif weight.ndim == 2:
+                nn.init.normal_(weight, std=config.width**-0.5)
+
+    @property
+    def layer_list(self) -> Sequence[nn.Module]:
+        """The blocks, first to last."""
+        return list(self.blocks)
+
+    @property
+    def final_norm(self) -> nn.Module:
+        """What follows the last block."""
+        return self.norm
+
+    def new_cache(self) -> KVCache:
+        """An empty cache."""
+        return KVCache()
 
     def forward(
-        self, x_BTW: Tensor, mask: Tensor | None = None, cache: KVCache | None = None, last: int | None = None
+        self,
+        x_BTW: Tensor,
+        mask: Tensor | None = None,
+        cache: KVCache | None = None,
+        *,
+        last: int | None = None,
+        positions: Tensor | None = None,
+        before: Before | None = None,
     ) -> Tensor:
-        """[B, T, W] -> [B, last or T, W].
-
-        mask: bool [T, keys], True = attend, None = all. cache: is extended, and attended to, in place.
-        last: number of tokens at the end whose output is wanted; saves their neighbours' last layer.
-        """
+        """As `Backbone.forward`. `last` saves the other tokens' last layer."""
+        turn = None
+        if self.config.block == "llama":
+            if positions is None:
+                start = 0 if cache is None else cache.length
+                positions = torch.arange(start, start + x_BTW.shape[1], device=x_BTW.device)[None]
+            turn = rotary(positions, self.width // self.config.heads, self.config.theta)
         for i, block in enumerate(self.blocks):
+            if before and i in before:
+                x_BTW = before[i](x_BTW)
             final = i == len(self.blocks) - 1
-            x_BTW = block(x_BTW, mask, cache, i, last if final else None)
+            x_BTW = block(x_BTW, mask, cache, i, last=last if final else None, turn=turn)
         return self.norm(x_BTW)

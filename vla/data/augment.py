@@ -1,9 +1,10 @@
-"""Cheap seeded noise on a training batch: small shifts, light and colour, joint readings.
+"""Cheap seeded noise on a training batch: small shifts, light and colour, joint readings, senses taken away.
 
 A fixed camera's pixels say where things are, so a shift is also a lie about places: keep it to what a
-knocked camera would do. Shapes: B batch, S side in pixels.
+knocked camera would do. Shapes: B batch, V views, S side in pixels.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -20,13 +21,15 @@ def augment(
 ) -> dict[str, Any]:
     """A new batch with images float32 0..1; drawn from `generator` alone (on its device).
 
-    The points belong to the cameras in the order of `batch["images"]`, which is the processor's.
+    All views of a picture move and change light together. The points belong to the cameras in the order of
+    `batch["images"]`, which is the processor's.
     """
     config = config or AugmentConfig()
     out = dict(batch)
-    state = batch["state"]
-    noise = torch.randn(state.shape, generator=generator, device=generator.device).to(state.device)
-    out["state"] = state + config.state_noise * noise
+    if "state" in batch:
+        state = batch["state"]
+        noise = torch.randn(state.shape, generator=generator, device=generator.device).to(state.device)
+        out["state"] = state + config.state_noise * noise
     images, points = {}, batch.get("points")
     points = None if points is None else points.clone()
     for i, (name, given) in enumerate(batch["images"].items()):
@@ -36,11 +39,13 @@ def augment(
             picture = _shift(picture, moves)
             if points is not None:
                 own = points[:, i * POINTS_PER_CAMERA : (i + 1) * POINTS_PER_CAMERA]
-                _shift_points(own, moves / picture.shape[1])
+                _shift_points(own, moves / picture.shape[-2])
         images[name] = _light(picture, config, generator)
     out["images"] = images
     if points is not None:
         out["points"] = points
+    if config.drop:
+        _drop(out, generator, config.drop)
     return out
 
 
@@ -49,14 +54,18 @@ def _draw(shape: tuple[int, ...], size: float, generator: torch.Generator, devic
     return (torch.rand(shape, generator=generator, device=generator.device).to(device) * 2 - 1) * size
 
 
-def _shift(images_BSSC: Tensor, moves_B2: Tensor) -> Tensor:
-    """Move each picture right and down by (x, y) pixels; the border repeats."""
-    b, s = images_BSSC.shape[:2]
-    place = torch.arange(s, device=images_BSSC.device)
+def _shift(images: Tensor, moves_B2: Tensor) -> Tensor:
+    """Move each picture ([B, S, S, 3], or all views of [B, V, S, S, 3]) right and down by (x, y) pixels; the
+    border repeats."""
+    if images.ndim == 5:
+        v = images.shape[1]
+        return _shift(images.flatten(0, 1), moves_B2.repeat_interleave(v, 0)).unflatten(0, (-1, v))
+    b, s = images.shape[:2]
+    place = torch.arange(s, device=images.device)
     cols = (place - moves_B2[:, :1]).clamp(0, s - 1)
     rows = (place - moves_B2[:, 1:]).clamp(0, s - 1)
-    first = torch.arange(b, device=images_BSSC.device)[:, None, None]
-    return images_BSSC[first, rows[:, :, None], cols[:, None, :]]
+    first = torch.arange(b, device=images.device)[:, None, None]
+    return images[first, rows[:, :, None], cols[:, None, :]]
 
 
 def _shift_points(points_BM3: Tensor, moves_B2: Tensor) -> None:
@@ -66,11 +75,46 @@ def _shift_points(points_BM3: Tensor, moves_B2: Tensor) -> None:
     points_BM3[..., 2] *= inside
 
 
-def _light(images_BSSC: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+def _light(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     """Contrast, brightness and a gain for each channel, in one multiply and add -> float32 0..1."""
-    b, device = len(images_BSSC), images_BSSC.device
+    b, device = len(images), images.device
     gain = 1 + _draw((b, 1, 1, 1), config.contrast, generator, device)
     gain = gain * (1 + _draw((b, 1, 1, 3), config.color, generator, device))
     offset = 0.5 - 0.5 * gain + _draw((b, 1, 1, 1), config.brightness, generator, device)
-    unit = 255.0 if images_BSSC.dtype == torch.uint8 else 1.0
-    return torch.addcmul(offset, images_BSSC.float(), gain / unit).clamp_(0, 1)
+    if images.ndim == 5:
+        gain, offset = gain[:, None], offset[:, None]
+    unit = 255.0 if images.dtype == torch.uint8 else 1.0
+    return torch.addcmul(offset, images.float(), gain / unit).clamp_(0, 1)
+
+
+def _drop(batch: dict[str, Any], generator: torch.Generator, shares: Mapping[str, float]) -> None:
+    """Modality dropout, in place: takes whole senses away from some samples."""
+    cameras = list(batch["images"])
+    masks = {name: _camera_mask(batch, name) for name in cameras}
+    count, device = len(masks[cameras[0]]), masks[cameras[0]].device
+    chance = torch.tensor([shares.get(name, 0.0) for name in (*cameras, "audio", "state")], device=device)
+    draws = torch.rand((count, len(chance)), generator=generator, device=generator.device).to(device)
+    gone = draws < chance
+    # One camera stays: where all would go, the one that came nearest to staying.
+    there = torch.stack([mask.view(count, -1).any(1) for mask in masks.values()], 1)
+    nearest = (draws - chance)[:, : len(cameras)].masked_fill(~there, -torch.inf).argmax(1)
+    gone[torch.arange(count, device=device), nearest] = False
+    batch["image_mask"] = dict(batch.get("image_mask", {}))
+    for i, (name, mask) in enumerate(masks.items()):
+        if shares.get(name):
+            batch["image_mask"][name] = mask & ~gone[:, i].view(-1, *[1] * (mask.ndim - 1))
+            if "points" in batch:  # what is not looked at cannot be pointed at
+                own = slice(i * POINTS_PER_CAMERA, (i + 1) * POINTS_PER_CAMERA)
+                batch["points"][:, own, 2] *= ~gone[:, i, None]
+    if shares.get("audio"):
+        batch["audio_length"] = batch["audio_length"].masked_fill(gone[:, -2], 0)
+    if shares.get("state"):
+        joints = batch.get("state_mask", torch.ones_like(batch["state"], dtype=torch.bool))
+        batch["state_mask"] = joints & ~gone[:, -1:]
+
+
+def _camera_mask(batch: Mapping[str, Any], name: str) -> Tensor:
+    """bool [B] or [B, V]: whether the pictures are there, written out."""
+    given, images = batch.get("image_mask", {}).get(name), batch["images"][name]
+    shape, device = images.shape[:-3], images.device
+    return given.to(device) if given is not None else torch.ones(shape, dtype=torch.bool, device=device)

@@ -1,6 +1,7 @@
 """From frame numbers to training batches: gathered whole, without workers, across several datasets.
 
-Legend: B samples, H horizon, D action and state size, N all frames of all datasets, one after another.
+Legend: B samples, V views, H horizon, D action and state size (of the widest robot), N all frames of all
+datasets, one after another.
 """
 
 import queue
@@ -12,20 +13,22 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from vla.configuration import HistoryConfig
 from vla.data.episodes import EpisodeDataset
-from vla.data.sampler import in_validation
-from vla.errors import BadInput
+from vla.data.points import POINTS, for_cameras, read_points
+from vla.data.robots import widen
+from vla.errors import BadInput, did_you_mean
 from vla.interfaces import ACTION, STATE
 
-__all__ = ["ChunkData", "Prefetcher", "Source", "weighted_frames"]
+__all__ = ["ChunkData", "Prefetcher", "Source"]
 
-POINTS = "annotation.points"
 VALID = "annotation.valid"
 _Ints = npt.NDArray[np.int64]
 
 
 class Gather(Protocol):
-    """Pictures by row: int64 [B] -> uint8 [B, height, width, 3], an array or a tensor on some device."""
+    """Pictures by row: int64 [B] or [B, V] -> uint8 [*rows.shape, height, width, 3], an array or a tensor on
+    some device."""
 
     def __call__(self, rows: _Ints) -> Any: ...
 
@@ -54,30 +57,48 @@ class ChunkData:
     A chunk at frame t holds the actions of t .. t + H - 1. Past the end of the episode the last action
     repeats; `action_is_pad` marks those steps, and also all steps from the first frame on whose
     ``annotation.valid`` is 0 (what follows a disturbance cannot be foreseen).
+
+    history: how many pictures of the past go with each frame. robots: the names by which datasets may go
+    (meta/info.json's ``robot_type``) and have joints of their own; without names all must have the same.
     """
 
-    def __init__(self, sources: Sequence[Source], horizon: int, every: int = 1) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        horizon: int,
+        every: int = 1,
+        history: HistoryConfig | None = None,
+        robots: Sequence[str] = (),
+    ) -> None:
         if not sources:
             raise BadInput("no dataset is given: data=[FOLDER, ...]")
-        self.horizon = horizon
+        self.horizon, self.history = horizon, history or HistoryConfig()
+        if every > 1 and self.history.frames > 1:
+            raise BadInput(
+                f"reading.every={every} leaves out past pictures that history.frames={self.history.frames} "
+                "looks at: use reading.every=1"
+            )
         self.sources = list(sources)
+        self.robots = [_robot(source.dataset, robots) for source in sources]
+        _check_same(self.sources, self.robots)
         self.tasks: list[str] = []
         known: dict[str, int] = {}
-        state, actions, points, ends, stops, tasks, goods, valid, rows, source_of = ([] for _ in range(10))
+        state, actions, points, starts, ends, stops, tasks, goods, valid, rows, source_of = (
+            [] for _ in range(11)
+        )
         frames = 0
         self.first_frame: list[int] = []
         for number, source in enumerate(sources):
             data = source.dataset
             data.check_meta()
-            _check_same(sources[0].dataset, data)
             names = [STATE, ACTION, "task_index", *(n for n in (POINTS, VALID) if n in data.features)]
             columns = data.columns(names)
             good = columns.get(VALID, np.ones(data.num_frames)).reshape(-1) > 0
-            bounds = data.episode_bounds
-            end = np.repeat(bounds[:, 1], bounds[:, 1] - bounds[:, 0])
+            start, end = np.repeat(data.episode_bounds, np.diff(data.episode_bounds)[:, 0], axis=0).T
             state.append(columns[STATE].astype(np.float32).reshape(data.num_frames, -1))
             actions.append(columns[ACTION].astype(np.float32).reshape(data.num_frames, -1))
-            points.append(_points(columns.get(POINTS), data))
+            points.append(read_points(columns.get(POINTS), data))
+            starts.append(frames + start)
             ends.append(frames + end)
             stops.append(frames + np.minimum(end, _next_bad(good)))
             numbers = np.array([known.setdefault(text, len(known)) for text in data.tasks], np.int64)
@@ -90,8 +111,15 @@ class ChunkData:
             self.first_frame.append(frames)
             frames += data.num_frames
         self.tasks = list(known)
-        self.state, self.actions, self.points = (np.concatenate(x) for x in (state, actions, points))
-        self.end, self.stop, self.task_index = (np.concatenate(x) for x in (ends, stops, tasks))
+        self.state, self.actions = _stack(state), _stack(actions)
+        self.point_cameras = tuple(dict.fromkeys(name for labelled in points for name in labelled))
+        """The cameras that have labelled points in some dataset, in the order of `points`."""
+        counts = [source.dataset.num_frames for source in sources]
+        self.points = np.concatenate(
+            [for_cameras(labelled, self.point_cameras, n) for labelled, n in zip(points, counts, strict=True)]
+        )
+        self.start, self.end, self.stop = (np.concatenate(x) for x in (starts, ends, stops))
+        self.task_index = np.concatenate(tasks)
         self.good, self.valid = np.concatenate(goods), np.concatenate(valid)
         self.row, self.source_of = np.concatenate(rows), np.concatenate(source_of)
 
@@ -99,24 +127,37 @@ class ChunkData:
         """A raw batch for `frames` (int64 [B]); `images` holds a Gather per camera and source.
 
         images {camera: uint8 [B,H,W,3]}, state f32 [B,D], actions f32 [B,H,D], action_is_pad bool [B,H],
-        task_index int64 [B] into `tasks`, task list[str], points f32 [B,4,3] (x, y in 0..1, visible).
+        task_index int64 [B] into `tasks`, task list[str], points f32 [B, 2 * point_cameras, 3] (x, y in 0..1,
+        visible), robot list[str]. With a history images [B,V,H,W,3], the present first, and image_mask
+        {camera: bool [B,V]}: the past ends where the episode began.
         """
         steps = frames[:, None] + np.arange(self.horizon)
-        return {
-            "images": {name: self._pictures(frames, gathers) for name, gathers in (images or {}).items()},
+        views, there = self._views(frames)
+        batch = {
+            "images": {name: self._pictures(views, gathers) for name, gathers in (images or {}).items()},
             "state": self.state[frames],
             "actions": self.actions[np.minimum(steps, self.end[frames, None] - 1)],
             "action_is_pad": steps >= self.stop[frames, None],
             "task_index": self.task_index[frames],
             "task": [self.tasks[i] for i in self.task_index[frames]],
             "points": self.points[frames],
+            "robot": [self.robots[i] for i in self.source_of[frames]],
         }
+        return batch if there is None else {**batch, "image_mask": dict.fromkeys(batch["images"], there)}
 
-    def _pictures(self, frames: _Ints, gathers: Sequence[Gather]) -> Any:
-        rows = self.row[frames]
+    def _views(self, frames: _Ints) -> tuple[_Ints, npt.NDArray[np.bool_] | None]:
+        """Which frames' pictures are looked at: int64 [B], or with a history [B, V] and which are there."""
+        if self.history.frames == 1:
+            return frames, None
+        wanted = frames[:, None] - self.history.stride * np.arange(self.history.frames)
+        start = self.start[frames, None]
+        return np.maximum(wanted, start), wanted >= start
+
+    def _pictures(self, views: _Ints, gathers: Sequence[Gather]) -> Any:
+        rows = self.row[views]
         if len(gathers) == 1:
             return gathers[0](rows)
-        source = self.source_of[frames]
+        source = self.source_of[views.reshape(len(views), -1)[:, 0]]
         out: Any = None
         for number, gather in enumerate(gathers):
             chosen = np.flatnonzero(source == number)
@@ -124,49 +165,10 @@ class ChunkData:
                 continue
             part = gather(rows[chosen])
             if out is None:
-                shape = (len(frames), *part.shape[1:])
+                shape = (len(rows), *part.shape[1:])
                 out = np.empty(shape, np.uint8) if isinstance(part, np.ndarray) else part.new_empty(shape)
             out[chosen] = part
         return out
-
-
-def weighted_frames(
-    data: ChunkData, seed: int, validation: float
-) -> tuple[tuple[_Ints, npt.NDArray[np.float64]], _Ints]:
-    """((frames to train on, their weights), frames held for validation); valid frames only.
-
-    Whole episodes go to one side or the other. Weights: source x skill of the episode x opening.
-    """
-    weights = np.zeros(len(data.state))
-    held = np.zeros(len(data.state), bool)
-    for source, first in zip(data.sources, data.first_frame, strict=True):
-        dataset = source.dataset
-        episode_weight = np.full(dataset.num_episodes, source.weight)
-        if source.skill_weights:
-            if "skill" not in dataset.episode_meta:
-                raise BadInput(f"{dataset.root}/meta/episodes has no column 'skill' to weigh by")
-            skills = dataset.episode_meta["skill"]
-            episode_weight *= np.array([source.skill_weights.get(str(s), 1.0) for s in skills])
-        episode = dataset.episode_of_frame
-        span = slice(first, first + dataset.num_frames)
-        weights[span] = episode_weight[episode]
-        weights[span][_opening(data.good[span], episode, source.opening_frames)] *= source.opening_weight
-        held[span] = in_validation(dataset.num_episodes, seed, validation, dataset.root.name)[episode]
-    train = np.flatnonzero(data.valid & ~held & (weights > 0))
-    if len(train) == 0:
-        folders = ", ".join(str(source.dataset.root) for source in data.sources)
-        raise BadInput(
-            f"no frame of {folders} is left to train on: all are held for validation, have weight 0 or are "
-            "marked as not valid"
-        )
-    return (train, weights[train]), np.flatnonzero(data.valid & held)
-
-
-def _opening(good: npt.NDArray[np.bool_], episode: _Ints, frames: int) -> npt.NDArray[np.bool_]:
-    """bool [N]: whether a frame is among the first `frames` good ones of its episode."""
-    before: _Ints = np.cumsum(good) - good  # good frames before this one, in the whole dataset
-    first = np.flatnonzero(np.diff(episode, prepend=-1))
-    return good & (before - before[first][np.searchsorted(first, np.arange(len(good)), "right") - 1] < frames)
 
 
 class Prefetcher:
@@ -208,26 +210,38 @@ class Prefetcher:
         self._thread.join(timeout=5)
 
 
-def _check_same(first: EpisodeDataset, other: EpisodeDataset) -> None:
-    for name in (STATE, ACTION):
-        for data in (first, other):
-            if name not in data.features:
-                raise BadInput(f"{data.root}: dataset has no feature '{name}'")
-        mine, theirs = first.features[name]["shape"], other.features[name]["shape"]
-        if list(mine) != list(theirs):
-            raise BadInput(f"{other.root}: '{name}' has shape {theirs}, but {mine} in {first.root}")
-    if first.fps != other.fps:
-        raise BadInput(f"{other.root}: fps is {other.fps}, but {first.fps} in {first.root}")
+def _robot(data: EpisodeDataset, robots: Sequence[str]) -> str:
+    """Which of the robots a dataset is of; empty where robots need no names."""
+    if not robots:
+        return ""
+    name = str(data.info.get("robot_type") or "")
+    if name not in robots:
+        hint = did_you_mean(name, robots)
+        raise BadInput(f"{data.root}: robot_type {name!r} is not one of model.state.robots{hint}")
+    return name
 
 
-def _points(column: npt.NDArray[Any] | None, data: EpisodeDataset) -> npt.NDArray[np.float32]:
-    """float32 [N, 4, 3]; zeros (so: not visible) where the dataset has none."""
-    if column is None:
-        return np.zeros((data.num_frames, 4, 3), np.float32)
-    if column.size != data.num_frames * 12:
-        shape = data.features[POINTS]["shape"]
-        raise BadInput(f"{data.root}: '{POINTS}' has shape {shape}, not [12] (4 points of x, y, visible)")
-    return column.astype(np.float32).reshape(data.num_frames, 4, 3)
+def _check_same(sources: Sequence[Source], robots: Sequence[str]) -> None:
+    """Datasets of one robot must agree on its joints and its speed."""
+    first: dict[str, EpisodeDataset] = {}
+    for source, robot in zip(sources, robots, strict=True):
+        other = source.dataset
+        for name in (STATE, ACTION):
+            if name not in other.features:
+                raise BadInput(f"{other.root}: dataset has no feature '{name}'")
+        one = first.setdefault(robot, other)
+        for name in (STATE, ACTION):
+            mine, theirs = one.features[name]["shape"], other.features[name]["shape"]
+            if list(mine) != list(theirs):
+                raise BadInput(f"{other.root}: '{name}' has shape {theirs}, but {mine} in {one.root}")
+        if one.fps != other.fps:
+            raise BadInput(f"{other.root}: fps is {other.fps}, but {one.fps} in {one.root}")
+
+
+def _stack(parts: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    """One after another, each filled up with zeros to the widest."""
+    width = max(part.shape[1] for part in parts)
+    return np.concatenate([part if part.shape[1] == width else widen(part, width) for part in parts])
 
 
 def _lookup(numbers: _Ints, task_index: _Ints, data: EpisodeDataset) -> _Ints:

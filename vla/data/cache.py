@@ -1,9 +1,10 @@
 """Pictures decoded once into a flat uint8 file and mapped into memory: 48,000 pictures a second, not 1,000.
 
-One file a camera: ``<dataset>/.cache/<key>-<camera>-<height>x<width>.u8`` holds uint8
-[rows, height, width, 3]; row r is frame ``r * every``. Beside it a ``.json`` with the shape and checksums of
-some rows is written last, so a cache without one was never finished. The key hashes meta/info.json and the
-names and sizes of the data files: a changed dataset gets a new cache, and the old one is removed.
+One file a camera: ``<dataset>/.cache/<key>-<camera>-<height>x<width>.u8`` (with a mark of an unusual way of
+resizing before the dot) holds uint8 [rows, height, width, 3]; row r is frame ``r * every``. Beside it a
+``.json`` with the shape and checksums of some rows is written last, so a cache without one was never
+finished. The key hashes meta/info.json and the names and sizes of the data files: a changed dataset gets a
+new cache, and the old one is removed.
 """
 
 import hashlib
@@ -25,6 +26,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from vla.configuration import ImageConfig
 from vla.data.episodes import EpisodeDataset
 from vla.data.video import decode_videos
 from vla.errors import BadInput
@@ -49,11 +51,12 @@ def cache_key(dataset: EpisodeDataset, every: int) -> str:
 
 @dataclass(frozen=True)
 class _Target:
-    """Where one camera's decoded pictures go. shape: [rows, height, width, 3] of the whole."""
+    """Where one camera's decoded pictures go: [rows, height, width, 3], resized as `image` says."""
 
     file: Path
     shape: tuple[int, int, int, int]
     every: int
+    image: ImageConfig
 
     @property
     def size(self) -> int:
@@ -66,22 +69,26 @@ def open_cache(
     camera: str,
     size: int | None = None,
     *,
+    image: ImageConfig | None = None,
     every: int = 1,
     workers: int | None = None,
     say: Callable[[str], None] = print,
 ) -> _Images:
     """uint8 [rows, height, width, 3], read-only and mapped; decoded first where it is not there yet.
 
-    size: side of the square pictures wanted, None for the stored size. every: keep each `every`-th frame.
-    workers: processes that decode, None for one a core.
+    size: side of the square pictures wanted, resized as `image` says; None for the stored size. every: keep
+    each `every`-th frame. workers: processes that decode, None for one a core.
     """
-    height, width, _ = dataset.image_shape(camera)
-    if size is not None:
+    height, width, _ = stored = dataset.image_shape(camera)
+    image, mark = image or ImageConfig(), ""
+    if size is not None and (size, size) != stored[:2]:
+        mark += "" if image.resize == "bilinear" else f"-{image.resize}"
+        mark += "-letterbox" if image.fit == "letterbox" and height != width else ""
         height = width = size
     folder = dataset.root / ".cache"
     key = cache_key(dataset, every)
-    data = folder / f"{key}-{camera}-{height}x{width}.u8"
-    target = _Target(data, (-(-dataset.num_frames // every), height, width, 3), every)
+    data = folder / f"{key}-{camera}-{height}x{width}{mark}.u8"
+    target = _Target(data, (-(-dataset.num_frames // every), height, width, 3), every, image)
     note = data.with_suffix(".json")
     if note.is_file():
         fault = _fault(target, note)
@@ -207,20 +214,20 @@ def _write_rows(pictures: Iterator[_Images], frames: Iterator[int], target: _Tar
         kept = [(picture, frame // target.every) for picture, frame in block if frame % target.every == 0]
         if kept:
             first = kept[0][1]
-            rows[first : first + len(kept)] = _resize(np.stack([p for p, _ in kept]), *target.shape[1:3])
+            rows[first : first + len(kept)] = _resize(np.stack([p for p, _ in kept]), target)
         yield len(block)
     rows.flush()
 
 
-def _resize(pictures: _Images, height: int, width: int) -> _Images:
+def _resize(pictures: _Images, target: _Target) -> _Images:
     """uint8 [B, height, width, 3], by the very function that resizes what the running robot sees."""
-    if pictures.shape[1:3] == (height, width):
+    if pictures.shape[1:3] == target.shape[1:3]:
         return pictures
     import torch
 
-    from vla.encoders.image import resize
+    from vla.data.pictures import sized
 
-    return resize(torch.from_numpy(pictures), height).numpy()
+    return sized(torch.from_numpy(pictures), target.shape[1], target.image).numpy()
 
 
 def _remove_old(folder: Path, key: str, camera: str, every: int) -> None:

@@ -1,4 +1,7 @@
-"""Where decoded pictures live during training: mapped on the host, or whole in the GPU's memory."""
+"""Where decoded pictures live during training: mapped on the host, or whole in the GPU's memory.
+
+Both are asked with row numbers of any shape: int64 [B] for one picture a sample, [B, V] for several.
+"""
 
 from typing import Any
 
@@ -33,12 +36,12 @@ class _Device:
 
 
 def host_images(images: npt.NDArray[np.uint8]) -> _Host:
-    """Gather from a mapped array: uint8 [B, height, width, 3] numpy."""
+    """Gather from a mapped array: uint8 [*rows.shape, height, width, 3] numpy."""
     return _Host(images)
 
 
 def device_images(images: npt.NDArray[np.uint8], device: Any) -> _Device:
-    """Copy all pictures to `device` once; gather there: uint8 [B, height, width, 3] tensor."""
+    """Copy all pictures to `device` once; gather there: uint8 [*rows.shape, height, width, 3] tensor."""
     return _Device(images, device)
 
 

@@ -72,9 +72,14 @@ class FeatureStatistics:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Feature name -> its statistics."""
+    """Feature name -> its statistics: ``state``, ``actions``; of a named robot ``so101/state``, ..."""
 
     features: Mapping[str, FeatureStatistics]
+
+    @staticmethod
+    def key(robot: str, name: str) -> str:
+        """Where the statistics of a robot's `name` stand; one without a name has the bare name."""
+        return f"{robot}/{name}" if robot else name
 
     def __getitem__(self, name: str) -> FeatureStatistics:
         if name not in self.features:

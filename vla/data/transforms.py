@@ -82,17 +82,23 @@ class Normalise:
 
     A range convention maps its two statistics to -1 and 1 and clips what lies outside; `mean_std` maps to
     mean 0 and deviation 1 and clips nothing. A constant dimension (scale 0) becomes 0 and comes back as
-    the constant.
+    the constant. Dimensions where `mask` is False pass both ways as they are, neither scaled nor clipped.
     """
 
     key: str
     offset: Array
     scale: Array
     clip: bool
+    mask: tuple[bool, ...] | None = None
 
     @classmethod
-    def by_convention(cls, key: str, statistics: FeatureStatistics, convention: str) -> "Normalise":
-        """From statistics and one of CONVENTIONS. Raises BadInput for another name."""
+    def by_convention(
+        cls, key: str, statistics: FeatureStatistics, convention: str, mask: tuple[bool, ...] | None = None
+    ) -> "Normalise":
+        """From statistics and one of CONVENTIONS. mask: bool [dim], see above (None: all True).
+
+        Raises BadInput for another name.
+        """
         if convention not in CONVENTIONS:
             raise BadInput(f"unknown normalisation '{convention}'{did_you_mean(convention, CONVENTIONS)}")
         if convention == "mean_std":
@@ -102,15 +108,22 @@ class Normalise:
             offset, scale = (high + low) / 2, (high - low) / 2
         # Rounding must not turn a constant into a tiny range that blows up noise.
         scale = np.where(scale > 1e-6 * np.maximum(1.0, np.abs(offset)), scale, 0.0)
-        return cls(key, offset.astype(np.float32), scale.astype(np.float32), convention != "mean_std")
+        return cls(key, offset.astype(np.float32), scale.astype(np.float32), convention != "mean_std", mask)
 
     def __call__(self, sample: Sample) -> dict[str, Array]:
         """To the model's units."""
         scale = np.where(self.scale > 0, self.scale, 1.0)
         values = np.where(self.scale > 0, (sample[self.key] - self.offset) / scale, 0.0)
         values = np.clip(values, -1.0, 1.0) if self.clip else values
-        return {**sample, self.key: values.astype(np.float32)}
+        return {**sample, self.key: self._masked(values, sample[self.key])}
 
     def inverse(self, sample: Sample) -> dict[str, Array]:
         """To the robot's units."""
-        return {**sample, self.key: (sample[self.key] * self.scale + self.offset).astype(np.float32)}
+        return {
+            **sample,
+            self.key: self._masked(sample[self.key] * self.scale + self.offset, sample[self.key]),
+        }
+
+    def _masked(self, changed: Array, given: Array) -> Array:
+        out = changed if self.mask is None else np.where(self.mask, changed, given)
+        return out.astype(np.float32)

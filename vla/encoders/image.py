@@ -1,33 +1,57 @@
-"""Pictures -> a few tokens each, seen in the light of the sentence.
+"""Pictures -> tokens: what every image encoder takes and gives, and which one a config chooses.
 
-A small convolutional network per camera; its channels are scaled and shifted by the sentence (FiLM), and
-the sentence asks the feature map for points: each point token is where a learned-plus-spoken query matches
-best (soft-argmax), and what is there. Points keep sub-cell accuracy that pooled patches lose, and the first
-two are supervised (see decoders/grounding.py), so the sentence reaches vision early in training.
+An encoder sees pictures of one camera, several frames or tiles of it one after another along M, which the
+processor has resized to `CameraConfig.size`. It normalises them itself. Nothing in it belongs to one camera
+but that size, so one encoder can serve several (`ImageConfig.shared`).
 
-Shapes: B batch, S side in pixels, h = w = S / 4 fine cells, K points, C channels, N tokens.
+Shapes: M pictures, S side in pixels, T tokens, C channels, K points, h, w cells of the feature map.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vla.configuration import CameraConfig, ImageConfig
-from vla.encoders.state import fourier
+from vla.configuration import (
+    CameraConfig,
+    ConvConfig,
+    ImageConfig,
+    NativeConfig,
+    PrismaticConfig,
+    TowerConfig,
+    VitConfig,
+)
 
-__all__ = ["CameraEncoder", "resize"]
+__all__ = [
+    "ImageEncoder",
+    "Normalise",
+    "Seen",
+    "build_image_encoder",
+    "resize",
+    "resize_to",
+    "to_float",
+    "unit_range",
+]
 
-POINT_OCTAVES = 4
 
-
-def resize(images_BSSC: Tensor, side: int) -> Tensor:
+def resize(images_BSSC: Tensor, side: int, mode: str = "bilinear") -> Tensor:
     """uint8 or float [B, height, width, 3] -> [B, side, side, 3] of the same type, antialiased."""
-    if images_BSSC.shape[1:3] == (side, side):
-        return images_BSSC
-    x = images_BSSC.permute(0, 3, 1, 2)
+    return resize_to(images_BSSC, side, side, mode)
+
+
+def resize_to(images_BHWC: Tensor, height: int, width: int, mode: str = "bilinear") -> Tensor:
+    """uint8 or float [B, H, W, 3] -> [B, height, width, 3] of the same type, antialiased.
+
+    mode: `bilinear` or `bicubic`; of uint8 on the CPU both are Pillow's, within two levels.
+    """
+    if images_BHWC.shape[1:3] == (height, width):
+        return images_BHWC
+    x = images_BHWC.permute(0, 3, 1, 2)
     if x.dtype == torch.uint8 and x.is_cuda:  # no integer kernel there
-        return resize(images_BSSC.float(), side).round().clamp(0, 255).to(torch.uint8)
-    x = F.interpolate(x, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+        return resize_to(images_BHWC.float(), height, width, mode).round().clamp(0, 255).to(torch.uint8)
+    x = F.interpolate(x, size=(height, width), mode=mode, antialias=True, align_corners=False)
     return x.permute(0, 2, 3, 1)
 
 
@@ -37,101 +61,110 @@ def to_float(images_BSSC: Tensor) -> Tensor:
     return x.float() * (4.0 / 255.0) - 2.0 if x.dtype == torch.uint8 else x * 4.0 - 2.0
 
 
-class Film(nn.Module):
-    """Normalise over channels, then scale and shift them by what the sentence says. Starts as identity."""
+def unit_range(images_BSSC: Tensor) -> Tensor:
+    """uint8 0..255 or float 0..1, [B, S, S, 3] -> float 0..1 [B, 3, S, S]."""
+    x = images_BSSC.permute(0, 3, 1, 2)
+    return x.float() / 255.0 if x.dtype == torch.uint8 else x
 
-    def __init__(self, channels: int, condition: int) -> None:
+
+class Normalise(nn.Module):
+    """Pictures less a mean, over a deviation, colour by colour: what a pretrained tower was trained on.
+
+    Both are buffers of the checkpoint, so a saved model cannot be used with another tower's.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        self.channels = channels
-        self.film = nn.Linear(condition, 2 * channels)
-        nn.init.zeros_(self.film.weight)
-        nn.init.zeros_(self.film.bias)
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("std", torch.tensor(std))
 
-    def forward(self, x_BCHW: Tensor, summary_BC: Tensor) -> Tensor:
-        """[B, C, h, w], [B, condition] -> [B, C, h, w]."""
-        x = F.layer_norm(x_BCHW.permute(0, 2, 3, 1), (self.channels,))
-        gain, shift = self.film(summary_BC).to(x.dtype)[:, None, None].chunk(2, -1)
-        return (x * (1 + gain) + shift).permute(0, 3, 1, 2)
+    def forward(self, images_MSSC: Tensor) -> Tensor:
+        """uint8 or float 0..1 [M, S, S, 3] -> float [M, 3, S, S]."""
+        return (unit_range(images_MSSC) - self.mean[:, None, None]) / self.std[:, None, None]
 
 
-class ConvBlock(nn.Module):
-    """Residual: x + conv(relu(conv(film(x))))."""
+@dataclass(frozen=True)
+class Seen:
+    """What an encoder makes of M pictures: tokens [M, T, C], points first, then the grid row by row.
 
-    def __init__(self, channels: int, condition: int) -> None:
-        super().__init__()
-        self.film = Film(channels, condition)
-        self.conv_1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv_2 = nn.Conv2d(channels, channels, 3, padding=1)
+    maps: log-odds of each point's place float32 [M, K, h, w]. points: float32 [M, K, 2], x, y in 0..1. Both
+    None for an encoder without points.
+    """
 
-    def forward(self, x_BCHW: Tensor, summary_BC: Tensor) -> Tensor:
-        """[B, C, h, w] -> [B, C, h, w]."""
-        return x_BCHW + self.conv_2(F.relu(self.conv_1(self.film(x_BCHW, summary_BC)), inplace=True))
+    tokens: Tensor
+    maps: Tensor | None = None
+    points: Tensor | None = None
 
 
-class CameraEncoder(nn.Module):
-    """One camera's picture -> points + grid^2 tokens, and the points' attention maps."""
+class ImageEncoder(nn.Module):
+    """One camera's pictures -> tokens of `channels` each."""
 
-    def __init__(self, config: ImageConfig, camera: CameraConfig, condition: int) -> None:
+    def __init__(self, camera: CameraConfig, channels: int) -> None:
         super().__init__()
         self.camera = camera
-        self.channels = config.deep
-        width, deep = config.width, config.deep
-        self.stem_1 = nn.Conv2d(3, config.stem, 3, stride=2, padding=1)
-        self.stem_2 = nn.Conv2d(config.stem, width, 3, stride=2, padding=1)
-        self.fine = nn.ModuleList([ConvBlock(width, condition) for _ in range(config.fine_blocks)])
-        self.shrink = nn.Conv2d(width, deep, 3, stride=2, padding=1)
-        self.deep = nn.ModuleList([ConvBlock(deep, condition) for _ in range(config.deep_blocks)])
-        self.lateral = nn.Conv2d(deep, width, 1)
-        self.last = Film(width, condition)
-        # What a point looks for: something learned, plus something the sentence names.
-        self.query = nn.Linear(condition, camera.points * width)
-        self.point = nn.Sequential(
-            nn.Linear(width + 2 * (1 + 2 * POINT_OCTAVES) + 1, deep), nn.SiLU(), nn.Linear(deep, deep)
-        )
+        self.channels = channels
 
     @property
     def tokens(self) -> int:
-        """Number of tokens made."""
-        return self.camera.points + self.camera.grid**2
+        """Number of tokens made of a picture of the camera's own size."""
+        return self.camera.points + (self.camera.grid or self.cells(self.camera.size)) ** 2
 
-    def forward(self, images_BSSC: Tensor, summary_BC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Pictures uint8 (or float 0..1) [B, S, S, 3] -> tokens [B, N, deep], log-odds of each point's place
-        float32 [B, K, h, w], the points float32 [B, K, 2] (x, y in 0..1)."""
-        x = to_float(resize(images_BSSC, self.camera.size))
-        x = F.relu(self.stem_1(x), inplace=True)
-        x = F.relu(self.stem_2(x), inplace=True)
-        for block in self.fine:
-            x = block(x, summary_BC)
-        deep = F.relu(self.shrink(x), inplace=True)
-        for block in self.deep:
-            deep = block(deep, summary_BC)
-        x = self.last(x + _double(self.lateral(deep)), summary_BC)
-        points_BKC, logits_BKHW, xy_BK2 = self._points(x, summary_BC)
-        grid_BNC = F.adaptive_avg_pool2d(deep, self.camera.grid).flatten(2).transpose(1, 2)
-        return torch.cat([points_BKC, grid_BNC.to(points_BKC.dtype)], 1), logits_BKHW, xy_BK2
+    def cells(self, size: int) -> int:
+        """Cells (patches) along one side of the feature map of a picture of `size` pixels."""
+        raise NotImplementedError
 
-    def _points(self, x_BCHW: Tensor, summary_BC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        b, c, h, w = x_BCHW.shape
-        keys_BLC = x_BCHW.permute(0, 2, 3, 1).reshape(b, h * w, c)
-        query_BKC = self.query(summary_BC).view(b, self.camera.points, c)
-        logits_BKL = (query_BKC @ keys_BLC.transpose(1, 2)).float() * c**-0.5
-        weights_BKL = F.softmax(logits_BKL, -1)
-        found_BKC = weights_BKL.to(keys_BLC.dtype) @ keys_BLC
-        with torch.autocast(x_BCHW.device.type, enabled=False):  # places need more than 8 bits
-            xy_BK2 = weights_BKL @ _centres(h, w, x_BCHW.device)
-        peak_BK1 = weights_BKL.amax(-1, keepdim=True)
-        where = torch.cat([fourier(2 * xy_BK2 - 1, POINT_OCTAVES), peak_BK1], -1).to(found_BKC.dtype)
-        tokens_BKC = self.point(torch.cat([found_BKC, where], -1))
-        return tokens_BKC, logits_BKL.view(b, -1, h, w), xy_BK2
+    @property
+    def layer_list(self) -> Sequence[nn.Module]:
+        """Its layers in order, those that are trained when only the last ones are. May be empty."""
+        return []
+
+    @property
+    def head_list(self) -> Sequence[nn.Module]:
+        """What stands after the last layer (final norm, points) and is trained together with it."""
+        return []
+
+    @property
+    def vision_modules(self) -> list[nn.Module]:
+        """What sees."""
+        return [self]
+
+    @property
+    def connector_modules(self) -> list[nn.Module]:
+        """What learns with the connectors, however still a pretrained encoder is kept."""
+        return []
+
+    def forward(self, pictures_MSSC: Tensor, summary_MC: Tensor | None = None) -> Seen:
+        """Pictures uint8 (or float 0..1) [M, S, S, 3], the sentence's summary [M, condition] -> Seen."""
+        raise NotImplementedError
 
 
-def _double(x_BCHW: Tensor) -> Tensor:
-    return F.interpolate(x_BCHW, scale_factor=2.0, mode="nearest")
+def build_image_encoder(
+    config: ImageConfig, camera: CameraConfig, condition: int | None, width: int
+) -> ImageEncoder:
+    """The encoder of one camera (or of all, with `config.shared`).
 
+    condition: width of the sentence's summary, None where the text encoder gives none. width: the backbone's,
+    for `native`. Raises BadInput for a camera that the encoder cannot serve.
+    """
+    # Imported here because each of them imports its base class from this file.
+    from vla.encoders.conv import ConvEncoder
+    from vla.encoders.native import NativeEncoder
+    from vla.encoders.prismatic import PrismaticEncoder
+    from vla.encoders.tower import TowerEncoder
+    from vla.encoders.vit import VitEncoder
 
-def _centres(h: int, w: int, device: torch.device) -> Tensor:
-    """Cell centres [h * w, 2] as x, y in 0..1, row by row."""
-    y, x = torch.meshgrid(
-        (torch.arange(h, device=device) + 0.5) / h, (torch.arange(w, device=device) + 0.5) / w, indexing="ij"
-    )
-    return torch.stack([x.flatten(), y.flatten()], -1)
+    chosen = config.encoder
+    if isinstance(chosen, ConvConfig):
+        return ConvEncoder(chosen, camera, condition)
+    if isinstance(chosen, VitConfig):
+        return VitEncoder(chosen, camera, condition)
+    if isinstance(chosen, TowerConfig):
+        return TowerEncoder(chosen, camera, condition)
+    if isinstance(chosen, PrismaticConfig):
+        return PrismaticEncoder(chosen, camera)
+    if isinstance(chosen, NativeConfig):
+        return NativeEncoder(chosen, camera, width)
+    raise AssertionError(f"image.encoder.kind={chosen.kind} is built with the backbone")

@@ -1,4 +1,7 @@
-"""A sentence -> a few tokens for the backbone and one summary vector that conditions vision.
+"""A sentence -> tokens for the backbone, and a summary vector that conditions vision.
+
+`PooledTextEncoder` reads the sentence itself and hands on a few tokens; `WordsEncoder` leaves the reading to
+the backbone.
 
 Shapes: B batch, L words, C text width, N tokens out.
 """
@@ -8,18 +11,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vla.backbones.small import Block
-from vla.configuration import TextConfig
+from vla.configuration import PooledTextConfig, WordsConfig
+from vla.encoders.base import Tokens
 
-__all__ = ["TextEncoder"]
+__all__ = ["PooledTextEncoder", "WordsEncoder"]
 
 
-class TextEncoder(nn.Module):
+class PooledTextEncoder(nn.Module):
     """Word and position embeddings, a small transformer, attention pooling. Padding changes nothing.
 
     Pooling to a fixed number of tokens keeps the backbone free of padding, and of half its tokens.
     """
 
-    def __init__(self, config: TextConfig, vocabulary: int) -> None:
+    def __init__(self, config: PooledTextConfig, vocabulary: int) -> None:
         super().__init__()
         self.tokens = config.tokens
         self.embed = nn.Embedding(vocabulary, config.width)
@@ -35,7 +39,7 @@ class TextEncoder(nn.Module):
 
     def forward(self, ids_BL: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
         """ids int64 [B, L], mask bool [B, L] (True: a word) -> tokens [B, N, C], summary [B, C]."""
-        if not ids_BL.is_cuda:  # drop what is padding in the whole batch; on a GPU asking would cost more
+        if ids_BL.device.type == "cpu":  # drop what is padding in the whole batch; asking a GPU costs more
             longest = max(1, int(mask_BL.sum(1).max()))
             ids_BL, mask_BL = ids_BL[:, :longest], mask_BL[:, :longest]
         x_BLC = self.embed(ids_BL) + self.place[: ids_BL.shape[1]]
@@ -45,3 +49,18 @@ class TextEncoder(nn.Module):
         scores_BLN = self.queries(x_BLC).float().masked_fill(~mask_BL[..., None], float("-inf"))
         pooled_BNC = F.softmax(scores_BLN, dim=1).to(x_BLC.dtype).transpose(1, 2) @ x_BLC
         return pooled_BNC[:, : self.tokens], F.silu(self.summarise(pooled_BNC.flatten(1)))
+
+
+class WordsEncoder(nn.Module):
+    """Every word a token of the backbone, from a table of its own. Gives no summary."""
+
+    def __init__(self, config: WordsConfig, vocabulary: int, width: int) -> None:
+        super().__init__()
+        self.tokens = config.max_length
+        self.embed = nn.Embedding(vocabulary, width)
+        self.place = nn.Parameter(torch.randn(config.max_length, width) * 0.02)
+        nn.init.normal_(self.embed.weight, std=0.5)
+
+    def forward(self, ids_BL: Tensor, mask_BL: Tensor) -> Tokens:
+        """ids int64 [B, L], mask bool [B, L] (True: a word) -> tokens [B, L, W]."""
+        return Tokens(self.embed(ids_BL) + self.place[: ids_BL.shape[1]], mask_BL)

@@ -1,4 +1,8 @@
-"""One id space for all tokens: ``text words | action bins | control``, with named ranges."""
+"""One id space for all tokens, with named ranges: ``text words | action bins | control``.
+
+On a pretrained tokenizer there are two ways: append the action ids after its words, or overwrite: the last
+words' ids stand for actions, as in RT-2 and OpenVLA.
+"""
 
 from dataclasses import dataclass
 
@@ -9,7 +13,8 @@ CONTROLS = ("pad", "bos", "eos")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """`text` words, then `bins` action tokens, then the control tokens.
+    """`text` words, then `bins` action tokens, then the control tokens; with `overwrite` the action tokens
+    are the last words.
 
     >>> v = Vocabulary(text=100, bins=256)
     >>> v.action_range, v.pad, v.size
@@ -18,6 +23,7 @@ class Vocabulary:
 
     text: int
     bins: int = 256
+    overwrite: bool = False
 
     @property
     def text_range(self) -> range:
@@ -27,12 +33,13 @@ class Vocabulary:
     @property
     def action_range(self) -> range:
         """Ids of action bins; bin b is ``action_range[b]``."""
-        return range(self.text, self.text + self.bins)
+        start = self.text - self.bins if self.overwrite else self.text
+        return range(start, start + self.bins)
 
     @property
     def control_range(self) -> range:
         """Ids of control tokens, in the order of CONTROLS."""
-        start = self.text + self.bins
+        start = max(self.text, self.action_range.stop)
         return range(start, start + len(CONTROLS))
 
     @property

@@ -120,15 +120,20 @@ class Checkpoints:
 def pack(
     model: torch.nn.Module, ema: torch.nn.Module | None, optimizer: torch.optim.Optimizer
 ) -> dict[str, torch.Tensor]:
-    """Everything that training needs to go on, by name."""
-    tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
+    """Everything that training needs to go on, by name, each tensor once.
+
+    The average holds no copy of what is not trained; and what the model says it `left_out`, frozen weights
+    that are read from another checkpoint when it is built, is not here at all.
+    """
+    tensors = {f"model/{name}": value for name, value in _state(model, _absent(model)).items()}
     if ema is not None:
-        tensors |= {f"ema/{name}": value for name, value in ema.state_dict().items()}
+        absent = _absent(model) | _frozen(model)
+        tensors |= {f"ema/{name}": value for name, value in _state(ema, absent).items()}
     for name, parameter in model.named_parameters():
         for moment in _MOMENTS:
             if moment in optimizer.state.get(parameter, {}):
                 tensors[f"{moment}/{name}"] = optimizer.state[parameter][moment]
-    # clones: safetensors refuses tensors that share memory (tied weights)
+    # clones: a checkpoint may be written while training goes on
     return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
 
 
@@ -140,12 +145,18 @@ def unpack(
     optimizer: torch.optim.Optimizer,
 ) -> None:
     """Put back what `pack` took. Raises BadInput if the tensors belong to another architecture."""
-    for prefix, module in (("model/", model), ("ema/", ema)):
+    for prefix, module, absent in (
+        ("model/", model, _absent(model)),
+        ("ema/", ema, _absent(model) | _frozen(model)),
+    ):
         if module is None:
             continue
         part = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        other = sorted(part.keys() ^ _state(module, absent).keys())
         try:
-            module.load_state_dict(part)
+            if other:
+                raise RuntimeError(f"{len(other)} tensors differ (first: '{other[0]}')")
+            module.load_state_dict(part, strict=False)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
             raise BadInput(f"the checkpoint is of another architecture: {reason}") from None
@@ -156,6 +167,22 @@ def unpack(
                 # in the parameter's own memory layout, as the fused step walks them side by side
                 **{m: torch.empty_like(parameter).copy_(tensors[f"{m}/{name}"]) for m in _MOMENTS},
             }
+
+
+def _state(module: torch.nn.Module, absent: set[str]) -> dict[str, torch.Tensor]:
+    """The state dict without `absent`, and without what is neither parameter nor buffer (how a quantised
+    layer is packed, which goes with its weights)."""
+    own = {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
+    return {name: value for name, value in module.state_dict().items() if name in own - absent}
+
+
+def _absent(model: torch.nn.Module) -> set[str]:
+    """Weights that are in another checkpoint. (Second names of tied ones `_state` leaves out.)"""
+    return set(getattr(model, "left_out", ()))
+
+
+def _frozen(model: torch.nn.Module) -> set[str]:
+    return {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
 
 
 def replace_folder(source: Path, target: Path) -> None:

@@ -52,6 +52,8 @@ class ReadingConfig:
     an episode, where only the sentence says where to go. validation: share of the episodes held for the
     validation loss.
     every: keep only each n-th frame as the start of a chunk (less memory; chunks still hold all steps).
+    statistics: with `init`, whether the checkpoint's statistics of a robot that it knows stay (`keep`) or are
+    taken from the data anew (`refit`). Those of a robot that it does not know are always taken from the data.
     memory: where decoded pictures live; ``auto`` takes the GPU where they fit, else the mapped cache.
     """
 
@@ -62,6 +64,7 @@ class ReadingConfig:
     validation: float = 0.02
     validation_samples: int = 2048
     every: int = 1
+    statistics: Literal["keep", "refit"] = "keep"
     memory: Literal["auto", "host", "device"] = "auto"
     prefetch: int = 2
     workers: int | None = None

@@ -1,13 +1,17 @@
 """What turns gradients into weights: AdamW groups, the learning-rate schedule, the moving average."""
 
 import copy
+import itertools
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
 
+from vla.errors import BadInput
 from vla.training.config import OptimConfig
+from vla.training.tuning import Part, parts_of
 
 __all__ = ["Ema", "build_optimizer", "decayed_names", "lr_factor"]
 
@@ -41,34 +45,47 @@ def decayed_names(model: nn.Module) -> set[str]:
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """Fused AdamW, two groups: with weight decay and without."""
-    decayed = decayed_names(model)
+    """Fused AdamW over what is trained. Two groups for each part of the model, with weight decay and without;
+    a group's ``lr_factor`` is its part's factor on the learning rate. Raises BadInput if nothing is trained.
+    """
+    decayed, parts = decayed_names(model), parts_of(model)
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for n, p in named if n in decayed], "weight_decay": config.weight_decay},
-        {"params": [p for n, p in named if n not in decayed], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
+    if not named:
+        raise BadInput("every part is frozen, so there is nothing to train: set model.tuning.rest.train=full")
+    groups: dict[tuple[str, bool], dict[str, Any]] = {}
+    for name, parameter in named:
+        part, decay = parts.get(parameter, Part("all", 1.0)), name in decayed
+        new: dict[str, Any] = {
+            "params": [],
+            "weight_decay": config.weight_decay if decay else 0.0,
+            "lr_factor": part.lr,
+            "part": part.name,
+        }
+        groups.setdefault((part.name, decay), new)["params"].append(parameter)
+    ordered = [groups[key] for key in sorted(groups, key=lambda key: (key[0], not key[1]))]
+    return torch.optim.AdamW(ordered, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
 
 
 class Ema:
     """A copy of the model whose parameters follow the trained ones: the weights evaluated and shipped.
 
-    The decay ramps up as (1 + n) / (10 + n), so that a short run is not held back by its first weights.
+    Parameters that are not trained are not copied: both models hold the same tensors. The decay ramps up as
+    (1 + n) / (10 + n), so that a short run is not held back by its first weights.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        frozen = {id(p): p for p in model.parameters() if not p.requires_grad}
+        self._trained = [p.requires_grad for p in model.parameters()]
+        self.model = copy.deepcopy(model, frozen).eval().requires_grad_(False)  # type: ignore[arg-type]
         self.decay = decay
-        self._own: list[torch.Tensor] = list(self.model.parameters())
+        self._own: list[torch.Tensor] = list(itertools.compress(self.model.parameters(), self._trained))
         self._own_buffers = list(self.model.buffers())
 
     @torch.no_grad()
     def update(self, parameters: Iterable[torch.Tensor], buffers: Iterable[torch.Tensor], step: int) -> None:
-        """Move towards `parameters`; buffers are copied. step: updates made before this one."""
+        """Move towards `parameters`, all of the model's; buffers are copied. step: updates made before."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        theirs = [p.detach() for p in parameters]
+        theirs = [p.detach() for p in itertools.compress(parameters, self._trained)]
         torch._foreach_lerp_(self._own, theirs, 1.0 - decay)
         for mine, other in zip(self._own_buffers, buffers, strict=True):
             mine.copy_(other)

@@ -2,32 +2,43 @@
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
-from vla.configuration import VLAConfig
-from vla.data.augment import augment
-from vla.data.batches import ChunkData, Gather, Source, weighted_frames
-from vla.data.cache import cache_key, open_cache
+from vla.configuration import TransformersConfig, VLAConfig, WordsConfig
+from vla.data.batches import ChunkData, Source
+from vla.data.cache import cache_key
 from vla.data.episodes import EpisodeDataset
-from vla.data.images import device_images, fits_device, host_images
 from vla.data.sampler import CounterSampler
+from vla.data.weighting import weighted_frames
 from vla.errors import BadInput
+from vla.interfaces import ACTION, STATE
 from vla.model import VLA
+from vla.notice import say_once
+from vla.origin import paths, with_own_sizes
 from vla.pretrained import load, save
 from vla.processor import Processor
+from vla.tokens.base import phrase
 from vla.tokens.text import TextTokenizer
+from vla.training.batch_maker import BatchMaker
+from vla.training.fitting import fit, refit, with_new_robots
 from vla.training.run_config import RunConfig
 from vla.training.trainer import Trainer
+from vla.training.tuning import parts_of
 
-__all__ = ["BatchMaker", "run"]
+if TYPE_CHECKING:
+    from vla.tokens.pretrained_text import PretrainedTokenizer
 
-STATISTICS_FRAMES = 50_000
+__all__ = ["run"]
+
+_Ints = npt.NDArray[np.int64]
 
 
 def run(
@@ -44,9 +55,16 @@ def run(
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     torch.manual_seed(config.seed)
-    data = _read(config)
+    datasets = [EpisodeDataset(folder) for folder in config.data_folders]
+    begun = None if config.init is None else _begun(config, config.init, datasets)
+    data = _read(config, datasets, config.model if begun is None else begun[0].config)
     (frames, weights), held = weighted_frames(data, config.seed, config.reading.validation)
-    model, processor = _model(config, data, frames, words)
+    if begun is None:
+        model, processor = _new(config, data, frames, words)
+    else:
+        model, known = begun
+        processor = refit(model.config, known, data, frames, config)
+    processor.words(data.tasks)  # a sentence that cannot be read is told now, not hours later
     batches = BatchMaker(config, data, processor, device)
     sampler = CounterSampler(frames, config.seed, weights)
     print(
@@ -82,115 +100,86 @@ def run(
     return trainer.run()
 
 
-def _read(config: RunConfig) -> ChunkData:
-    folders = config.data_folders
-    weights = config.reading.weights or (1.0,) * len(folders)
-    if len(weights) != len(folders):
-        raise BadInput(f"reading.weights has {len(weights)} numbers for {len(folders)} dataset folders")
+def _begun(config: RunConfig, folder: Path, datasets: Sequence[EpisodeDataset]) -> tuple[VLA, Processor]:
+    """The model to go on from, whose config has the datasets' robots too; and the processor it came with."""
+    model, processor = load(folder)
+    mine, theirs = config.model.decoder.horizon, model.config.decoder.horizon
+    if mine != theirs:
+        raise BadInput(
+            f"init={folder} has horizon {theirs}, the config {mine}; give model.decoder.horizon={theirs}"
+        )
+    model.retune(config.model.tuning)
+    model.config = with_new_robots(model.config, datasets)
+    return model.train(), processor
+
+
+def _read(config: RunConfig, datasets: Sequence[EpisodeDataset], model: VLAConfig) -> ChunkData:
+    weights = config.reading.weights or (1.0,) * len(datasets)
+    if len(weights) != len(datasets):
+        raise BadInput(f"reading.weights has {len(weights)} numbers for {len(datasets)} dataset folders")
     reading = config.reading
     opening = (reading.opening_frames, reading.opening_weight)
     sources = [
-        Source(EpisodeDataset(folder), weight, reading.skill_weights, *opening)
-        for folder, weight in zip(folders, weights, strict=True)
+        Source(dataset, weight, reading.skill_weights, *opening)
+        for dataset, weight in zip(datasets, weights, strict=True)
     ]
-    data = ChunkData(sources, config.model.decoder.horizon, config.reading.every)
-    wanted = {"state": config.model.state.dim, "actions": config.model.decoder.dim}
-    for name, dim in wanted.items():
-        found = getattr(data, name).shape[1]
-        if found != dim:
-            raise BadInput(f"{folders[0]}: a frame has {found} {name} numbers, the model is for {dim}")
+    data = ChunkData(sources, model.decoder.horizon, reading.every, model.history, model.robots)
+    wanted = {ACTION: model.decoder.dim} | ({} if model.state is None else {STATE: model.state.dim})
+    for source in sources:
+        for name, dim in wanted.items():
+            found = int(source.dataset.features[name]["shape"][0])
+            if found > dim or (found < dim and not model.robots):
+                need = f"{dim} or fewer" if model.robots else f"{dim}"
+                folder = source.dataset.root
+                raise BadInput(f"{folder}: '{name}' has {found} numbers, the model is for {need}")
     return data
 
 
-def _model(
-    config: RunConfig, data: ChunkData, frames: np.ndarray[Any, np.dtype[np.int64]], words: Sequence[str]
-) -> tuple[VLA, Processor]:
-    """A new model and its processor fitted to the data, or those of `config.init`."""
-    if config.init is not None:
-        model, processor = load(config.init)
-        if model.config.decoder.horizon != data.horizon:
-            raise BadInput(
-                f"init={config.init} has horizon {model.config.decoder.horizon}, the config {data.horizon}; "
-                f"give model.decoder.horizon={model.config.decoder.horizon}"
-            )
-        return model.train(), processor
-    tokenizer = TextTokenizer.train([*data.tasks, *words])
-    settings = dataclasses.replace(config.model, vocabulary=tokenizer.size)
-    rng = np.random.default_rng(config.seed)
-    some = np.sort(rng.permutation(frames)[:STATISTICS_FRAMES])
-    raw = data.gather(some)
-    processor = Processor.fit(settings, tokenizer, raw["state"], raw["actions"], raw["action_is_pad"])
-    return VLA(settings), processor
+def _new(config: RunConfig, data: ChunkData, frames: _Ints, words: Sequence[str]) -> tuple[VLA, Processor]:
+    """A new model and its processor, fitted to the data."""
+    tokenizer = _tokenizer(config.model, [*data.tasks, *words])
+    settings = with_own_sizes(dataclasses.replace(config.model, vocabulary=tokenizer.size))
+    processor = fit(settings, tokenizer, data, frames, config.seed)
+    model = VLA(settings)
+    rows = getattr(model.backbone, "vocabulary", None)
+    if isinstance(rows, int) and not isinstance(tokenizer, TextTokenizer):
+        tokenizer.must_fit(rows, _path(config.model))
+    _say_untrained(model)
+    return model, processor
 
 
-class BatchMaker:
-    """Frames -> a batch on the device; a training batch is augmented by its own random numbers."""
-
-    def __init__(
-        self, config: RunConfig, data: ChunkData, processor: Processor, device: torch.device
-    ) -> None:
-        self.data, self.processor, self.device = data, processor, device
-        self.augment, self.seed = config.augment, config.seed
-        self.images: dict[str, list[Gather]] = {}
-        mapped = {}
-        for camera in processor.config.image.cameras:
-            mapped[camera.name] = [
-                open_cache(
-                    source.dataset,
-                    camera.name,
-                    camera.size,
-                    every=config.reading.every,
-                    workers=config.reading.workers,
-                )
-                for source in data.sources
-            ]
-        total = sum(images.nbytes for caches in mapped.values() for images in caches)
-        memory = config.reading.memory
-        resident = memory == "device" or (memory == "auto" and fits_device(total, device))
-        for name, caches in mapped.items():
-            self.images[name] = [device_images(c, device) if resident else host_images(c) for c in caches]
-        self.where = f"{total / 1e9:.2f} GB on the {device.type if resident else 'host'}"
-        self._points = _point_rows(processor, data)
-
-    def __call__(
-        self, frames: np.ndarray[Any, np.dtype[np.int64]], start: int | None = None
-    ) -> dict[str, Any]:
-        """A batch; `start`, the number of its first sample, asks for augmentation and seeds it."""
-        raw = self.data.gather(frames, self.images)
-        raw["points"] = raw["points"][:, self._points]
-        batch = self.processor.batch(raw)
-        if self.device.type == "cuda":
-            batch = _to_device(batch, self.device)
-        if start is None or self.augment is None:
-            return batch
-        generator = torch.Generator(self.device)
-        generator.manual_seed((self.seed << 40) + start)
-        return augment(batch, generator, self.augment)
+def _say_untrained(model: VLA) -> None:
+    """Say which parts are to stay as they are, though they came from no checkpoint."""
+    foreign, counts = tuple(paths(model.config)), Counter[str]()
+    parts = parts_of(model)
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad and not (foreign and name.startswith(foreign)):
+            counts[parts[parameter].name] += parameter.numel()
+    for part, count in counts.items():
+        train = getattr(model.config.tuning, part).train
+        say_once(
+            f"untrained {part}",
+            f"model.tuning.{part}.train={train} keeps {count:,} random weights as they are, which came from "
+            f"no checkpoint: model.tuning.{part}.train=full lets them learn",
+        )
 
 
-def _point_rows(processor: Processor, data: ChunkData) -> list[int]:
-    """Which rows of the dataset's points belong to the model's cameras, in the model's order."""
-    stored = data.sources[0].dataset.features.get("annotation.points", {}).get("names")
-    names = [str(n).split(".")[0] for n in stored[::6]] if isinstance(stored, list) else ["front", "wrist"]
-    rows = []
-    for camera in processor.camera_names:
-        if camera not in names:
-            raise BadInput(f"the dataset has no annotation.points for camera '{camera}', only for {names}")
-        rows += [2 * names.index(camera), 2 * names.index(camera) + 1]
-    return rows
+def _tokenizer(model: VLAConfig, said: Sequence[str]) -> "TextTokenizer | PretrainedTokenizer":
+    """Trained on what is said, or the pretrained one that the config names."""
+    text = model.text
+    if not isinstance(text, WordsConfig) or not text.tokenizer:
+        return TextTokenizer.train([phrase(sentence, text) for sentence in said])
+    path = _path(model) if text.tokenizer == "backbone" else text.tokenizer
+    if not path:
+        raise BadInput("text.tokenizer=backbone needs backbone.path, the folder beside whose weights it is")
+    from vla.tokens.pretrained_text import PretrainedTokenizer
+
+    return PretrainedTokenizer.load(path)
 
 
-def _to_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """Through page-locked memory, so that the copy runs beside the computation."""
-    moved: dict[str, Any] = {}
-    for name, value in batch.items():
-        if isinstance(value, Mapping):
-            moved[name] = _to_device(value, device)
-        elif isinstance(value, torch.Tensor) and not value.is_cuda:
-            moved[name] = value.pin_memory().to(device, non_blocking=True)
-        else:
-            moved[name] = value
-    return moved
+def _path(model: VLAConfig) -> str:
+    """Where the language model is from."""
+    return model.backbone.path if isinstance(model.backbone, TransformersConfig) else ""
 
 
 def _identity(config: RunConfig, model: VLAConfig, data: ChunkData) -> dict[str, Any]:
@@ -210,6 +199,7 @@ def _identity(config: RunConfig, model: VLAConfig, data: ChunkData) -> dict[str,
         "bf16": config.trainer.bf16,
         "seed": config.seed,
         "init": str(config.init) if config.init else None,
+        "statistics": config.reading.statistics if config.init else None,
         "data": [
             f"{source.dataset.root.name} {source.dataset.num_frames} {cache_key(source.dataset, 1)}"
             for source in data.sources

@@ -148,7 +148,7 @@ class Trainer:
         torch.manual_seed((self.seed << 40) + self.step)  # dropout and augmentation restart from a counter
         factor = lr_factor(config, self.samples, share)
         for group in self.optimizer.param_groups:
-            group["lr"] = config.lr * factor
+            group["lr"] = config.lr * factor * group["lr_factor"]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
             loss, scalars = self.loss(_to(batch, self.device))
         loss.backward()
@@ -218,7 +218,7 @@ class Trainer:
         values = meter.take()
         if not math.isfinite(values["train/loss"] + values["train/grad_norm"]):
             raise self._diverged(values["train/loss"], values["train/grad_norm"])
-        values["train/lr"] = self.optimizer.param_groups[0]["lr"]
+        values["train/lr"] = self.config.optim.lr * lr_factor(self.config.optim, self.samples, share)
         left = (self.total_steps - self.step) * self.config.batch / values["speed/samples_per_second"]
         if self.config.max_minutes:
             left = min(left, 60.0 * self.config.max_minutes - self.elapsed)

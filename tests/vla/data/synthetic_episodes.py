@@ -16,35 +16,49 @@ JOINTS = [
 ]
 
 
-def features(size: int = 16) -> dict[str, dict[str, object]]:
+def features(
+    size: int = 16, joints: int = 6, point_names: list[str] | None = None, width: int | None = None
+) -> dict[str, dict[str, object]]:
     """As the tabletop's datasets have them, with smaller pictures."""
-    image = {"dtype": "image", "shape": [size, size, 3], "names": ["height", "width", "channels"]}
-    vector = {"dtype": "float32", "shape": [6], "names": JOINTS}
+    image = {"dtype": "image", "shape": [size, width or size, 3], "names": ["height", "width", "channels"]}
+    vector = {"dtype": "float32", "shape": [joints], "names": JOINTS[:joints]}
     return {
         "observation.images.front": image,
         "observation.images.wrist": image,
         "observation.state": vector,
         "action": vector,
         "subtask_index": {"dtype": "int64", "shape": [1], "names": None},
-        "annotation.points": {"dtype": "float32", "shape": [12], "names": None},
+        "annotation.points": {"dtype": "float32", "shape": [12], "names": point_names},
         "annotation.valid": {"dtype": "int64", "shape": [1], "names": None},
     }
 
 
 def write_dataset(
-    root: Path, lengths: list[int], size: int = 16, invalid: tuple[tuple[int, int], ...] = (), first: int = 0
+    root: Path,
+    lengths: list[int],
+    size: int = 16,
+    invalid: tuple[tuple[int, int], ...] = (),
+    first: int = 0,
+    *,
+    joints: int = 6,
+    robot: str = "so101_follower",
+    point_names: list[str] | None = None,
+    width: int | None = None,
 ) -> Path:
     """Episodes of the given lengths; action = 100 * episode + frame, `invalid` lists (episode, frame)."""
-    writer = EpisodeWriter(root, fps=20, features=features(size), robot_type="so101_follower")
+    writer = EpisodeWriter(
+        root, fps=20, features=features(size, joints, point_names, width), robot_type=robot
+    )
     for number, length in enumerate(lengths):
         episode = first + number
         rng = np.random.default_rng(episode)
         base = 100.0 * episode + np.arange(length, dtype=np.float32)
+        pixels = (length, size, width or size, 3)
         frames = {
-            "observation.images.front": list(rng.integers(0, 256, (length, size, size, 3), np.uint8)),
-            "observation.images.wrist": list(rng.integers(0, 256, (length, size, size, 3), np.uint8)),
-            "observation.state": list(np.repeat((base - 0.5)[:, None], 6, 1).astype(np.float32)),
-            "action": list(np.repeat(base[:, None], 6, 1).astype(np.float32)),
+            "observation.images.front": list(rng.integers(0, 256, pixels, np.uint8)),
+            "observation.images.wrist": list(rng.integers(0, 256, pixels, np.uint8)),
+            "observation.state": list(np.repeat((base - 0.5)[:, None], joints, 1).astype(np.float32)),
+            "action": list(np.repeat(base[:, None], joints, 1).astype(np.float32)),
             "subtask": ["reach"] * length,
             "annotation.points": list(rng.random((length, 12), np.float32)),
             "annotation.valid": [int((episode, frame) not in invalid) for frame in range(length)],

@@ -1,3 +1,5 @@
+import hashlib
+
 import numpy as np
 import torch
 
@@ -60,3 +62,82 @@ def test_points_move_with_the_picture() -> None:
                 assert not (0 <= x <= 1 and 0 <= y <= 1)
     assert moved > count
     assert (out["points"][:, 1, 2] == 0).all()
+
+
+def digest(out: dict) -> str:
+    """Of pictures, state and points; rounded, so that another processor's last bit changes nothing."""
+    found = hashlib.sha256()
+    for tensor in (*out["images"].values(), out["state"], out["points"]):
+        found.update((tensor * 1000).round().to(torch.int32).numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+def test_without_dropout_and_views_the_noise_is_what_it_always_was() -> None:
+    """Recorded before either existed: recorded training curves rest on it."""
+    noise = AugmentConfig(2, 0.1, 0.15, 0.05, 0.003)
+    assert digest(augment(batch(), torch.Generator().manual_seed(5), noise)) == "5303d4779c32d4d3"
+
+
+def test_all_views_of_a_picture_are_changed_together() -> None:
+    given = batch()
+    several = {**given, "images": {n: x[:, None].repeat(1, 3, 1, 1, 1) for n, x in given["images"].items()}}
+    noise = AugmentConfig(shift=3)
+    one = augment(given, torch.Generator().manual_seed(1), noise)
+    all_views = augment(several, torch.Generator().manual_seed(1), noise)
+    for name, picture in one["images"].items():
+        for view in range(3):
+            assert torch.equal(all_views["images"][name][:, view], picture)
+    assert torch.equal(one["points"], all_views["points"])
+
+
+def many(count: int = 2000) -> dict:
+    return {
+        "images": {name: torch.zeros(count, 4, 4, 3, dtype=torch.uint8) for name in "ab"},
+        "state": torch.zeros(count, 6),
+        "audio_length": torch.full((count,), 9),
+        "points": torch.ones(count, 4, 3),
+    }
+
+
+def dropped(given: dict, seed: int = 0, **shares: float) -> dict:
+    config = AugmentConfig(0, 0, 0, 0, 0, drop=shares)
+    return augment(given, torch.Generator().manual_seed(seed), config)
+
+
+def test_senses_are_dropped_as_often_as_asked_and_from_the_generator_alone() -> None:
+    out, again = (dropped(many(), a=0.3, audio=0.5, state=0.2) for _ in range(2))
+    assert out["image_mask"].keys() == {"a"}
+    for mask, share in (
+        (out["image_mask"]["a"], 0.3),
+        (out["audio_length"] > 0, 0.5),
+        (out["state_mask"].all(1), 0.2),
+    ):
+        assert abs((~mask).float().mean().item() - share) < 0.04
+    assert torch.equal(out["state_mask"].all(1), out["state_mask"].any(1))
+    for key in ("audio_length", "state_mask"):
+        assert torch.equal(out[key], again[key])
+    assert torch.equal(out["image_mask"]["a"], again["image_mask"]["a"])
+    other = dropped(many(), seed=1, a=0.3)
+    assert not torch.equal(out["image_mask"]["a"], other["image_mask"]["a"])
+
+
+def test_one_camera_stays_among_those_that_are_there() -> None:
+    given = many()
+    given["image_mask"] = {"a": torch.arange(2000) % 2 == 0}
+    out = dropped(given, a=1.0, b=1.0)
+    a, b = out["image_mask"]["a"], out["image_mask"]["b"]
+    assert (a ^ b).all()
+    assert (~a[1::2]).all()  # what was absent stays absent
+    assert 0.4 < a[::2].float().mean() < 0.6
+    assert given["image_mask"].keys() == {"a"} and given["image_mask"]["a"][0]
+
+
+def test_a_dropped_camera_has_no_points_and_no_views() -> None:
+    given = many(64)
+    given["images"]["a"] = given["images"]["a"][:, None].repeat(1, 3, 1, 1, 1)
+    given["image_mask"] = {"a": torch.tensor([True, True, False]).expand(64, 3)}
+    out = dropped(given, a=0.5)
+    gone = ~out["image_mask"]["a"][:, 0]
+    assert 0 < gone.sum() < 64
+    assert torch.equal(out["image_mask"]["a"], given["image_mask"]["a"] & ~gone[:, None])
+    assert torch.equal(out["points"][:, 0, 2] == 0, gone) and (out["points"][:, 2:, 2] == 1).all()

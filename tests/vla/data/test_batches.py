@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from synthetic_episodes import write_dataset
 
-from vla.data.batches import ChunkData, Prefetcher, Source, weighted_frames
+from vla.configuration import HistoryConfig
+from vla.data.batches import ChunkData, Prefetcher, Source
 from vla.data.cache import open_cache
 from vla.data.episodes import EpisodeDataset
 from vla.data.images import host_images
+from vla.data.weighting import weighted_frames
 from vla.errors import BadInput
 
 LENGTHS = [5, 3, 7]
@@ -117,3 +119,69 @@ def test_prefetcher_keeps_order_and_raises() -> None:
     assert [next(prefetcher) for _ in range(3)] == [0, 3, 6]
     with pytest.raises(BadInput, match="nine"):
         next(prefetcher)
+
+
+# -- the past, several robots, points --------------------------------------------------------------
+
+
+def test_past_pictures_are_strides_apart_and_end_where_the_episode_began(root: Path) -> None:
+    source = EpisodeDataset(root)
+    images = open_cache(source, "front", workers=1)
+    data = ChunkData([Source(source)], horizon=4, history=HistoryConfig(frames=3, stride=2))
+    frames = np.array([4, 2, 5, 9, 14])  # of the episodes 0, 0, 1, 2, 2, which begin at 0, 0, 5, 8, 8
+    batch = data.gather(frames, {"front": [host_images(images)]})
+    wanted = [[4, 2, 0], [2, 0, 0], [5, 5, 5], [9, 8, 8], [14, 12, 10]]
+    there = [[1, 1, 1], [1, 1, 0], [1, 0, 0], [1, 0, 0], [1, 1, 1]]
+    np.testing.assert_array_equal(batch["images"]["front"], images[np.array(wanted)])
+    assert batch["image_mask"]["front"].tolist() == np.array(there, bool).tolist()
+    today = ChunkData([Source(source)], horizon=4).gather(frames, {"front": [host_images(images)]})
+    assert "image_mask" not in today
+    np.testing.assert_array_equal(batch["images"]["front"][:, 0], today["images"]["front"])
+    for key in ("state", "actions", "points"):
+        np.testing.assert_array_equal(batch[key], today[key])
+
+
+def test_the_past_in_a_mixture_stays_within_its_dataset(root: Path, tmp_path: Path) -> None:
+    sources = [Source(EpisodeDataset(root)), Source(EpisodeDataset(write_dataset(tmp_path / "b", [4])))]
+    data = ChunkData(sources, horizon=4, history=HistoryConfig(frames=2, stride=1))
+    gathers = [host_images(open_cache(s.dataset, "wrist", workers=1)) for s in sources]
+    batch = data.gather(np.array([15, 17, 1]), {"wrist": gathers})
+    assert batch["image_mask"]["wrist"].tolist() == [[True, False], [True, True], [True, True]]
+    np.testing.assert_array_equal(batch["images"]["wrist"][1], gathers[1].images[[2, 1]])
+    np.testing.assert_array_equal(batch["images"]["wrist"][2], gathers[0].images[[1, 0]])
+
+
+def test_every_nth_frame_has_no_past(root: Path) -> None:
+    with pytest.raises(BadInput, match=r"reading.every=2 leaves out .*history.frames=3.*use reading.every=1"):
+        ChunkData([Source(EpisodeDataset(root))], horizon=4, every=2, history=HistoryConfig(frames=3))
+
+
+def robot(root: Path, name: str, joints: int) -> Source:
+    """A dataset of a robot with so many joints."""
+    data = EpisodeDataset(write_dataset(root / name, [4], joints=joints, robot=name))
+    return Source(data)
+
+
+def test_robots_with_fewer_joints_are_filled_up_and_named(tmp_path: Path) -> None:
+    sources = [robot(tmp_path, "big", 6), robot(tmp_path, "small", 4)]
+    data = ChunkData(sources, horizon=3, robots=("small", "big"))
+    batch = data.gather(np.array([0, 5]))
+    assert batch["robot"] == ["big", "small"]
+    assert batch["state"].shape == (2, 6) and batch["actions"].shape == (2, 3, 6)
+    assert batch["actions"][1, 0].tolist() == [1, 1, 1, 1, 0, 0]
+    with pytest.raises(BadInput, match=r"shape \[4\], but \[6\]"):
+        ChunkData(sources, horizon=3)
+    with pytest.raises(BadInput, match=r"robot_type 'big' is not one of model\.state\.robots .*'bigg'"):
+        ChunkData(sources, horizon=3, robots=("small", "bigg"))
+
+
+def test_points_go_by_their_cameras_names(root: Path, tmp_path: Path) -> None:
+    names = [f"{c}.{t}.{p}" for c in ("wrist", "top") for t in ("target", "destination") for p in "xyv"]
+    other = EpisodeDataset(write_dataset(tmp_path / "named", [3], point_names=names))
+    data = ChunkData([Source(EpisodeDataset(root)), Source(other)], horizon=3)
+    assert data.point_cameras == ("front", "wrist", "top")
+    stored = other.columns(["annotation.points"])["annotation.points"].reshape(3, 2, 2, 3)
+    found = data.gather(np.array([15, 17]))["points"].reshape(2, 3, 2, 3)
+    assert not found[:, 0].any()
+    np.testing.assert_array_equal(found[:, 1:], stored[[0, 2]])
+    assert not data.gather(np.array([0]))["points"][:, 4:].any()

@@ -10,8 +10,10 @@ import torch
 from PIL import Image
 from synthetic_episodes import write_dataset
 
+from vla.configuration import ImageConfig
 from vla.data.cache import open_cache
 from vla.data.episodes import EpisodeDataset
+from vla.data.pictures import sized
 from vla.encoders.image import resize
 from vla.errors import BadInput
 
@@ -37,6 +39,15 @@ def test_size_and_every(data: EpisodeDataset) -> None:
     images = open_cache(data, "front", size=8, every=3, workers=1)
     stored = torch.from_numpy(np.stack(_stored(data, "front")[::3]))
     np.testing.assert_array_equal(images, resize(stored, 8))  # as the running model resizes
+
+
+def test_the_ways_of_resizing_do_not_share_a_file(data: EpisodeDataset) -> None:
+    stored = torch.from_numpy(np.stack(_stored(data, "front")))
+    for image in (ImageConfig(), ImageConfig(resize="bicubic")):
+        for _ in range(2):
+            images = open_cache(data, "front", size=12, image=image, workers=1)
+            np.testing.assert_array_equal(images, sized(stored, 12, image))
+    assert len(list((data.root / ".cache").glob("*front-12x12*.u8"))) == 2
 
 
 def test_is_built_once_and_read_only(data: EpisodeDataset, monkeypatch: pytest.MonkeyPatch) -> None:

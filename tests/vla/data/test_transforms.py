@@ -79,3 +79,18 @@ def test_unknown_convention() -> None:
     statistics = FeatureStatistics.from_array(np.zeros((3, 1)))
     with pytest.raises(BadInput, match="did you mean 'min_max'"):
         Normalise.by_convention("state", statistics, "minmax")
+
+
+@given(st.integers(0, 1000), st.tuples(st.booleans(), st.booleans(), st.booleans()))
+def test_masked_dimensions_pass_as_they_are(seed: int, mask: tuple[bool, ...]) -> None:
+    values = np.random.default_rng(seed).normal(5, 9, size=(50, 4, 3)).astype(np.float32)
+    statistics = FeatureStatistics.from_array(values)
+    whole, masked = (
+        Normalise.by_convention("actions", statistics, "min_max", chosen) for chosen in (None, mask)
+    )
+    there = masked({"actions": values})
+    wanted = np.where(mask, whole({"actions": values})["actions"], values)
+    np.testing.assert_array_equal(there["actions"], wanted)
+    back = masked.inverse(there)["actions"]
+    np.testing.assert_array_equal(back[..., ~np.array(mask)], values[..., ~np.array(mask)])
+    np.testing.assert_allclose(back, values, atol=1e-4)

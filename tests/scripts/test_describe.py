@@ -1,0 +1,59 @@
+"""The command that prints what a model does and costs."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from scripts import cli, describe
+
+
+def test_a_model_is_printed_drawn_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture, numbers = tmp_path / "new" / "model.png", tmp_path / "model.json"
+    describe.main(["model=debug", "model/fusion=cross_attention", f"out={picture}", f"json={numbers}"])
+    printed = capsys.readouterr().out
+    assert printed.startswith("debug: ") and "gated" in printed and str(picture) in printed
+    with Image.open(picture) as image:
+        assert image.format == "PNG"
+    found = json.loads(numbers.read_text())
+    assert (
+        found["parameters"]
+        == found["trained"] + found["frozen"]
+        == sum(p["parameters"] for p in found["parts"])
+    )
+    assert found["flops_per_chunk"] == found["steps"] * found["flops_per_step"]
+    assert found["kv_cache"]["bytes"] > 0 and found["warnings"] == []
+
+
+def test_a_saved_policy_is_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    describe.main(["policy=tabletop-small", f"out={tmp_path / 'x.png'}"])
+    assert "4.18 M parameters" in capsys.readouterr().out
+
+
+def test_the_command_line_knows_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["describe", "model=debug", f"out={tmp_path / 'x.png'}"])
+    assert "debug: " in capsys.readouterr().out
+    assert "describe" in cli.usage()
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("out=picture.jpg", "let it end in .png"),
+        ("out=/dev/null/x.png", "cannot make the folder /dev/null"),
+        ("json=/tmp", "is a folder"),
+        ("policy=expert", "the policy 'expert' is no model"),
+        ("policy=tabletop-smal", "did you mean 'tabletop-small'?"),
+        ("model=tabletop_smal", "did you mean 'tabletop_small'?"),
+        ("model.backbone.heads=7", "multiple of backbone.heads 7"),
+    ],
+)
+def test_mistakes_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], override: str, line: str
+) -> None:
+    out = [] if override.startswith("out=") else [f"out={tmp_path / 'x.png'}"]
+    with pytest.raises(SystemExit) as stop:
+        describe.main([*out, override])
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and line in error and error.count("\n") == 1

@@ -1,0 +1,51 @@
+"""Who may look at whom, and at what place each token stands.
+
+Shapes: B batch, P prefix tokens, A answer tokens, T = P + A.
+"""
+
+import torch
+from torch import Tensor
+
+from vla.encoders.base import Tokens
+
+__all__ = ["attention_mask", "positions", "prefix_lm_mask"]
+
+
+def prefix_lm_mask(prefix: int, answers: int, causal: bool, device: torch.device | None = None) -> Tensor:
+    """bool [P+A, P+A], True where the row's token may look at the column's.
+
+    Prefix tokens see the whole prefix and no answer, so the prefix can be computed once and kept. Answer
+    tokens see the prefix and, if `causal`, themselves and the answers before them, else all answers.
+    """
+    total = prefix + answers
+    mask = torch.ones(total, total, dtype=torch.bool, device=device)
+    mask[:prefix, prefix:] = False
+    if causal:
+        mask[prefix:, prefix:] = mask[prefix:, prefix:].tril()
+    return mask
+
+
+def attention_mask(prefix: Tokens, answers: int, *, causal_prefix: bool, causal_answers: bool) -> Tensor:
+    """bool [T, T], or [B, 1, T, T] where some prefix token is absent: nobody looks at those.
+
+    causal_prefix: prefix tokens see only those before them, as in a causal language model.
+    """
+    count = prefix.x.shape[1]
+    mask = prefix_lm_mask(count, answers, causal_answers, prefix.x.device)
+    if causal_prefix:
+        mask[:count, :count] = mask[:count, :count].tril()
+    if prefix.mask is None:
+        return mask
+    seen_BT = torch.nn.functional.pad(prefix.mask, (0, answers), value=True)
+    # An absent token looks at itself, so that no row is empty; what comes out there is read by nobody.
+    itself = torch.eye(count + answers, dtype=torch.bool, device=mask.device)
+    return ((mask & seen_BT[:, None]) | itself)[:, None]
+
+
+def positions(prefix: Tokens, answers: int) -> Tensor:
+    """int64 [B, T] (or [1, T]): places counted over the tokens that are there."""
+    count = prefix.x.shape[1]
+    if prefix.mask is None:
+        return torch.arange(count + answers, device=prefix.x.device)[None]
+    there = torch.nn.functional.pad(prefix.mask, (0, answers), value=True)
+    return (there.long().cumsum(1) - 1).clamp(min=0)

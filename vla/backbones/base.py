@@ -1,0 +1,83 @@
+"""What every backbone does: a sequence of embeddings in, hidden vectors out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+__all__ = ["Backbone", "Before", "Modules"]
+
+Modules = list[nn.Module | nn.Parameter]
+"""Modules, and parameters that stand by themselves."""
+
+Before = Mapping[int, Callable[[Tensor], Tensor]]
+"""Layer number -> what is done to the hidden states before that layer (gated cross-attention)."""
+
+
+class Backbone(nn.Module):
+    """A trunk of `layer_list` layers over embeddings of `width`.
+
+    causal: what was sensed attends only backwards, as in a language model (else both ways). places_in_plane:
+    positions may be [3, B, T], which tell a picture's tokens their row and column.
+    """
+
+    width: int
+    causal: bool = False
+    places_in_plane: bool = False
+
+    @property
+    def layer_list(self) -> Sequence[nn.Module]:
+        """The layers, first to last."""
+        raise NotImplementedError
+
+    @property
+    def final_norm(self) -> nn.Module | None:
+        """What follows the last layer."""
+        return None
+
+    def new_cache(self) -> Any:
+        """An empty cache of keys and values, for `forward` to extend."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        x_BTW: Tensor,
+        mask: Tensor | None = None,
+        cache: Any = None,
+        *,
+        last: int | None = None,
+        positions: Tensor | None = None,
+        before: Before | None = None,
+    ) -> Tensor:
+        """[B, T, W] -> [B, last or T, W], after the final norm.
+
+        mask: bool [T, keys] or [B, 1, T, keys], True = attend, None = all; keys are those in the cache, then
+        the T. cache: is extended, and attended to, in place. last: number of tokens at the end whose output
+        is wanted. positions: int64 [B or 1, T]. before: see `Before`.
+        """
+        raise NotImplementedError
+
+    # -- what a language model brings beside its layers -----------------------------------------------
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Words' ids int64 [B, T] -> [B, T, W]."""
+        raise NotImplementedError
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Hidden vectors [..., W] -> scores over its words [..., vocabulary]."""
+        raise NotImplementedError
+
+    @property
+    def vision_modules(self) -> Modules:
+        """A vision tower of its own."""
+        return []
+
+    @property
+    def connector_modules(self) -> Modules:
+        """What brings that tower's features to `width`."""
+        return []
+
+    @property
+    def language_modules(self) -> Modules:
+        """The rest of it."""
+        return [self]
