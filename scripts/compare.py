@@ -95,7 +95,7 @@ def _evaluate(config: Compare, policy: Path, column: str) -> dict[str, Any]:
 
 
 def _facts(config: Compare, folder: Path) -> dict[str, Any]:
-    """Parameters, latency on one core, and the last validation loss and point error of a trained model."""
+    """Parameters of a trained model, and its latency on one core."""
     file = folder / "facts.json"
     if not file.is_file():
         from policies.runtime.benchmark import MEASURES
@@ -103,10 +103,7 @@ def _facts(config: Compare, folder: Path) -> dict[str, Any]:
 
         model, _ = load(folder / "policy")
         measured = MEASURES["latency"](config.env, str(folder / "policy"), 5.0, 1, 1)
-        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        last = {key: value for line in lines for key, value in line.items()}
-        loss = last.get("validation/loss")
-        facts = {"parameters": model.num_parameters(), "validation_loss": loss, **measured}
+        facts = {"parameters": model.num_parameters(), **measured}
         write_whole(file, json.dumps(facts, indent=1) + "\n")
     found: dict[str, Any] = json.loads(file.read_text())
     return found
@@ -120,16 +117,15 @@ def _rate(metrics: Mapping[str, Any]) -> str:
 def _page(config: Compare, rows: list[tuple[str, tuple[str, ...], dict[str, Any], dict[str, Any]]]) -> str:
     """The table as Markdown."""
     columns = list(config.evaluations)
-    head = ["model", *columns, "parameters", "latency p50, ms", "validation loss"]
+    head = ["model", *columns, f"wrong object ({columns[0]})", "parameters", "latency p50, ms"]
     lines = [f"# {config.title}", "", _how(config), "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name, _, found, facts in rows:
-        loss = facts["validation_loss"]
         cells = [
             name,
             *(_rate(found[column]) for column in columns),
+            f"{found[columns[0]]['wrong_object_rate']:.1%}",
             f"{facts['parameters'] / 1e6:.2f} M",
             f"{facts['latency_p50_ms']:.1f}",
-            "" if loss is None else f"{loss:.3f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "What each changes:", ""]

@@ -54,12 +54,20 @@ class _Reader:
         end = start + x_BTW.shape[1]
         return self.model.backbone(
             x_BTW.to(self.context.tokens.x.dtype),
-            self.mask[..., start:end, :end],
+            None if self._sees_all(start, end) else self.mask[..., start:end, :end],
             cache=self.cache,
             last=last,
             positions=self.places[..., start:end],
             before=self.context.before if start else self.context.first_pass,
         )
+
+    def _sees_all(self, start: int, end: int) -> bool:
+        """Whether the tokens from `start` look at everything up to `end`, so that no mask is needed."""
+        if self.context.tokens.mask is not None or self.model.backbone.causal:
+            return False
+        if start == 0:
+            return end == self.count
+        return not self.model.decoder.causal or end - start == 1
 
     def read(self, answers_BAW: Tensor, new: int) -> Tensor:
         """Hidden vectors of the last `new` of the answers known so far."""

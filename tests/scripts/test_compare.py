@@ -39,7 +39,7 @@ def test_a_model_in_a_table(tmp_path: Path) -> None:
     assert "trained policy" not in ran.stdout
     table = (tmp_path / "table.md").read_text()
     (row,) = [line for line in table.splitlines() if line.startswith("| other")]
-    assert row.count("%") == 6
+    assert row.count("%") == 7  # two rates with their intervals, and the wrong objects
     assert "- other: `model/fusion=late`" in table
     blind = json.loads((tmp_path / "out" / "other" / "blind-40000-1.json").read_text())
     assert blind["episodes"] == 1 and blind["seed"] == 40000

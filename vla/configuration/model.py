@@ -89,7 +89,10 @@ def _check_parts(config: VLAConfig) -> None:
     encoder = config.image.encoder
     native = isinstance(encoder, NativeConfig)
     if isinstance(config.fusion, NativeFusionConfig) and not native:
-        raise BadInput(f"fusion.kind=native needs image.encoder.kind=native, not {encoder.kind}")
+        raise BadInput(
+            f"fusion.kind=native needs image.encoder.kind=native, not {encoder.kind} "
+            "(model/encoder=native model/cameras=patches)"
+        )
     if (native or isinstance(encoder, VLMVisionConfig)) and config.connector != LinearConfig():
         raise BadInput(
             f"image.encoder.kind={encoder.kind} already gives tokens of the backbone's width: "
