@@ -43,7 +43,10 @@ def main(config: Describe) -> None:
                 raise BadInput(f"{path} is a folder; give the name of a file")
     found = describe(model)
     print(table(found))
-    draw(found, out)
+    try:
+        draw(found, out)
+    except OSError as error:
+        raise BadInput(f"cannot write {out}: {error.strerror or error}") from None
     print(f"\n{out}")
     if config.json is not None:
         write_whole(config.json, json.dumps(found.to_dict(), indent=2) + "\n")

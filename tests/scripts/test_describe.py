@@ -41,6 +41,12 @@ def test_the_command_line_knows_it(tmp_path: Path, capsys: pytest.CaptureFixture
     ("override", "line"),
     [
         ("out=picture.jpg", "let it end in .png"),
+        ("out=/proc/x.png", "cannot write /proc/x.png"),
+        ("model.alignment={pairs: [], kind: clip}", "alignment.pairs is empty"),
+        (
+            "model.image.cameras=[{name: front, grid: 40}]",
+            "grid 40 is finer than the encoder's map of 12 x 12",
+        ),
         ("out=/dev/null/x.png", "cannot make the folder /dev/null"),
         ("json=/tmp", "is a folder"),
         ("policy=expert", "the policy 'expert' is no model"),

@@ -62,6 +62,8 @@ class AlignmentConfig:
     def __post_init__(self) -> None:
         at_least(self, 1, "width")
         at_least(self, 0, "weight")
+        if not self.pairs:
+            raise BadInput("alignment.pairs is empty; name a pair, for instance [image, text]")
         for one, other in self.pairs:
             if one == other:
                 raise BadInput(f"alignment.pairs: '{one}' cannot be paired with itself")

@@ -23,6 +23,7 @@ from vla.configuration import (
     TowerConfig,
     VitConfig,
 )
+from vla.errors import BadInput
 
 __all__ = [
     "ImageEncoder",
@@ -157,14 +158,22 @@ def build_image_encoder(
     from vla.encoders.vit import VitEncoder
 
     chosen = config.encoder
+    encoder: ImageEncoder
     if isinstance(chosen, ConvConfig):
-        return ConvEncoder(chosen, camera, condition)
-    if isinstance(chosen, VitConfig):
-        return VitEncoder(chosen, camera, condition)
-    if isinstance(chosen, TowerConfig):
-        return TowerEncoder(chosen, camera, condition)
-    if isinstance(chosen, PrismaticConfig):
-        return PrismaticEncoder(chosen, camera)
-    if isinstance(chosen, NativeConfig):
-        return NativeEncoder(chosen, camera, width)
-    raise AssertionError(f"image.encoder.kind={chosen.kind} is built with the backbone")
+        encoder = ConvEncoder(chosen, camera, condition)
+    elif isinstance(chosen, VitConfig):
+        encoder = VitEncoder(chosen, camera, condition)
+    elif isinstance(chosen, TowerConfig):
+        encoder = TowerEncoder(chosen, camera, condition)
+    elif isinstance(chosen, PrismaticConfig):
+        encoder = PrismaticEncoder(chosen, camera)
+    elif isinstance(chosen, NativeConfig):
+        encoder = NativeEncoder(chosen, camera, width)
+    else:
+        raise AssertionError(f"image.encoder.kind={chosen.kind} is built with the backbone")
+    if camera.grid > encoder.cells(camera.size):
+        raise BadInput(
+            f"camera '{camera.name}': grid {camera.grid} is finer than the encoder's map of "
+            f"{encoder.cells(camera.size)} x {encoder.cells(camera.size)} cells (0: each cell a token)"
+        )
+    return encoder
