@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from vla.interfaces import ActionChunk, Observation
+from vla.interfaces import ActionChunk, InFlight, Observation
 
-__all__ = ["Expert", "Policy", "Privileged", "Seeded", "Watcher"]
+__all__ = ["Continuing", "Expert", "Policy", "Privileged", "Seeded", "Watcher"]
 
 
 @runtime_checkable
@@ -65,3 +65,24 @@ class Watcher(Protocol):
 
     def forget(self, which: int) -> None:
         """A new episode begins in environment `which`: what was seen there is over."""
+
+
+@runtime_checkable
+class Continuing(Protocol):
+    """A policy that can make its answer go on from the plan that is executed while it is computed.
+
+    continues: whether it can (a model without such a decoder cannot).
+    """
+
+    continues: bool
+
+    def act(
+        self,
+        observations: Sequence[Observation],
+        which: Sequence[int],
+        in_flight: Sequence[InFlight | None] | None = None,
+    ) -> list[ActionChunk]:
+        """As Policy's; ``in_flight[i]`` is the plan of environment ``which[i]``, None where there is none.
+
+        Row 0 of an answer is for the step of its observation, as is row 0 of the plan.
+        """

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from policies.memory import PictureMemory
 from vla.checks import at_least
+from vla.data.robots import widen
 from vla.decoders.grounding import POINTS_PER_CAMERA
-from vla.errors import BadInput, did_you_mean
-from vla.generation import generate
-from vla.interfaces import ActionChunk, Observation
+from vla.errors import BadInput, UndecodableChunk, did_you_mean
+from vla.generation import Generated, Memory, Noise, Sampling, generate
+from vla.interfaces import ActionChunk, InFlight, Observation
 from vla.model import VLA
 from vla.pretrained import load
 from vla.processor import Processor
@@ -32,6 +34,8 @@ class VLAOptions:
     execute: steps of each chunk to run before planning again. threads: of torch. name: as pages show it.
     mask: cameras whose pictures are taken away, as if they were unplugged. robot: which of the model's robots
     an observation is of that does not say so itself.
+    uncertainty: tell with each chunk how sure it is. temperature, seed, guidance: see `Sampling`.
+    int8, compile: see `vla.acceleration.accelerate`.
     """
 
     execute: int | None = None
@@ -41,6 +45,12 @@ class VLAOptions:
     name: str | None = None
     mask: tuple[str, ...] = ()
     robot: str = ""
+    uncertainty: bool = True
+    temperature: float = 0.0
+    seed: int = 0
+    guidance: float = 0.03
+    int8: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         at_least(self, 1, "execute", "threads")
@@ -49,10 +59,17 @@ class VLAOptions:
 class VLAPolicy:
     """`horizon` steps a chunk, of which `execute` should be run before the next (half of them if not said).
 
-    Every chunk carries its tokens, and in `info["points"]` where the model believes the target and the
-    destination to be: {camera: [[x, y], [x, y]]}, in 0..1 of the picture. `info["missing"]` names the cameras
-    that were masked, if any was. A model with a history sees the past through `observe`, called at every
-    control step; without those calls its past is masked, as at the start of an episode.
+    Every chunk carries its tokens, its time stamps, its uncertainty, and in `info["points"]` where the model
+    believes the target and the destination to be: {camera: [[x, y], [x, y]]}, in 0..1 of the picture.
+    `info["missing"]` names the cameras that were masked, if any was. An answer that is no chunk comes back as
+    one that says `hold`.
+
+    continues: whether it takes a plan in flight into account itself (codes that say one control step each, or
+    a flow); chunks of other codes are joined by whoever runs them. What is random is each environment's own,
+    determined by the episode's seed where `begin` tells it.
+
+    A model with a history sees the past through `observe`, called at every control step; without those calls
+    its past is masked, as at the start of an episode.
     """
 
     def __init__(
@@ -67,6 +84,12 @@ class VLAPolicy:
         name: str | None = None,
         mask: Sequence[str] = (),
         robot: str = "",
+        uncertainty: bool = True,
+        temperature: float = 0.0,
+        seed: int = 0,
+        guidance: float = 0.03,
+        int8: bool = False,
+        compile: bool = False,
     ) -> None:
         if dtype not in DTYPES:
             raise BadInput(f"dtype must be one of {', '.join(DTYPES)}, not '{dtype}'")
@@ -88,8 +111,17 @@ class VLAPolicy:
             raise BadInput(f"options.robot: the model knows no robot '{robot}'{known}")
         self.name = name or model.config.name
         self.model, self.processor = model.to(device).eval(), processor
+        if int8 or compile:
+            from vla.acceleration import accelerate
+
+            accelerate(self.model, int8=int8, compile=compile)
         self._device, self._dtype = torch.device(device), DTYPES[dtype]
         self._mask, self._robot = frozenset(mask), robot
+        self._uncertainty, self._sampling = uncertainty, Sampling(temperature, seed, guidance)
+        codes = processor.actions
+        self.continues = codes is None or codes.layout.time_local
+        self._random: dict[int, torch.Generator] = {}
+        self._kept = Memory()
         history = model.config.history
         self.watching = history.frames > 1
         self._memory = PictureMemory(history.stride * (history.frames - 1))
@@ -104,6 +136,11 @@ class VLAPolicy:
     def reset(self, count: int) -> None:
         """Forget everything that was seen."""
         self._memory.clear()
+        self._random.clear()
+
+    def begin(self, which: int, seed: int) -> None:
+        """See Seeded."""
+        self._random[which] = torch.Generator().manual_seed(self._sampling.seed * 1_000_003 + seed)
 
     def observe(self, observations: Sequence[Observation], which: Sequence[int]) -> None:
         """See Watcher."""
@@ -114,23 +151,73 @@ class VLAPolicy:
         """See Watcher."""
         self._memory.forget(which)
 
-    def act(self, observations: Sequence[Observation], which: Sequence[int]) -> list[ActionChunk]:
-        """One chunk for each observation, all in one batch."""
+    def act(
+        self,
+        observations: Sequence[Observation],
+        which: Sequence[int],
+        in_flight: Sequence[InFlight | None] | None = None,
+    ) -> list[ActionChunk]:
+        """One chunk for each observation, all in one batch; in_flight: see Continuing."""
         if not observations:
             return []
         seen = [self._complete(each, number) for each, number in zip(observations, which, strict=True)]
         batch = _to(self.processor.batch(seen), self._device)
+        plan = None
+        if in_flight is not None and any(in_flight) and self.continues:
+            dim = self.model.config.decoder.dim
+            states = np.stack([widen(each.state[:dim], dim) for each in seen])
+            found = self.processor.plan(in_flight, states, [each.robot for each in seen])
+            plan = dataclasses.replace(found, **_to(vars(found), self._device))
         with torch.inference_mode(), self._autocast():
-            made = generate(self.model, batch)
-        ids = made.ids.cpu().numpy()
-        points = {camera: xy[:, :POINTS_PER_CAMERA].cpu().tolist() for camera, xy in made.points.items()}
-        chunks = []
-        for i, observation in enumerate(seen):  # one by one: robots differ in their joints
-            [actions] = self.processor.decode(ids[i : i + 1], observation.state[None], observation.robot)
-            missing = [name for name in self.processor.camera_names if name not in observation.images]
-            info = {"points": {camera: xy[i] for camera, xy in points.items() if camera not in missing}}
-            chunks.append(ActionChunk(actions, ids[i], info | ({"missing": missing} if missing else {})))
-        return chunks
+            made = generate(
+                self.model,
+                batch,
+                tokenizer=self.processor.actions,
+                plan=plan,
+                sampling=self._sampling,
+                noise=Noise([self._generator(number) for number in which]),
+                memory=self._kept,
+            )
+        rows = _Rows(made)
+        return [self._chunk(rows, i, observation) for i, observation in enumerate(seen)]
+
+    def _generator(self, which: int) -> torch.Generator:
+        if which not in self._random:
+            self.begin(which, which)
+        return self._random[which]
+
+    def _chunk(self, made: "_Rows", i: int, observation: Observation) -> ActionChunk:
+        """One row's answer, in the robot's own units."""
+        processor, robot = self.processor, observation.robot
+        missing = [name for name in processor.camera_names if name not in observation.images]
+        info: dict[str, Any] = {"points": {c: xy[i] for c, xy in made.points.items() if c not in missing}}
+        info |= {"missing": missing} if missing else {}
+        spread = None
+        try:
+            if made.reasons[i]:
+                raise UndecodableChunk(made.reasons[i])
+            tokens = made.ids[i]
+            if processor.actions is None:
+                chunk = made.chunks[i].clip(-1.0, 1.0)
+            else:
+                codes = tokens - processor.vocabulary.action_range.start
+                chunk = processor.actions.decode(codes)
+                if self._uncertainty:
+                    deviation = processor.actions.spread(codes, made.probabilities[i][: len(codes)])
+                    spread = processor.spread(deviation.astype(np.float32), robot)
+        except UndecodableChunk as error:
+            return ActionChunk.holding(str(error), observation, processor.action_dim(robot))
+        hz = self.model.config.processor.control_hz
+        begun = observation.timestamp or 0.0
+        return ActionChunk(
+            processor.absolute(chunk, observation.state, robot),
+            tokens if processor.actions is not None else None,
+            info,
+            observed_at=observation.timestamp,
+            frame_index=observation.frame_index,
+            timestamps=None if hz is None else begun + np.arange(self.horizon) / hz,
+            uncertainty=spread,
+        )
 
     def _complete(self, observation: Observation, which: int) -> Observation:
         """With the past and the robot's name, without the cameras that the options take away."""
@@ -146,6 +233,24 @@ class VLAPolicy:
         if self._dtype is torch.float32:
             return contextlib.nullcontext()
         return torch.autocast(self._device.type, self._dtype)
+
+
+class _Rows:
+    """What was generated, as numpy, row by row."""
+
+    def __init__(self, made: Generated) -> None:
+        self.reasons = made.reasons
+        self.points = {camera: xy[:, :POINTS_PER_CAMERA].cpu().tolist() for camera, xy in made.points.items()}
+        count = len(made.reasons)
+        self.ids: list[Any] = [None] * count
+        self.probabilities: Any = [None] * count
+        self.chunks: Any = [None] * count
+        if made.chunk is not None:
+            self.chunks = made.chunk.float().cpu().numpy()
+        if made.ids is not None and made.lengths is not None and made.probabilities is not None:
+            ids, lengths = made.ids.cpu().numpy(), made.lengths.tolist()
+            self.ids = [row[:length] for row, length in zip(ids, lengths, strict=True)]
+            self.probabilities = made.probabilities.cpu().numpy()
 
 
 def _check_mask(mask: Sequence[str], cameras: Sequence[str]) -> None:

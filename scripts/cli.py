@@ -4,6 +4,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from vla.errors import did_you_mean
 
@@ -15,13 +16,15 @@ COMMANDS = {
     "train": "train a policy on demonstrations",
     "rollout": "measure a policy: success rates with intervals, videos, a page",
     "describe": "print a model's data flow, parameters, operations and memory; draw who attends to whom",
-    "bench": "measure speeds: collection, training, latency, roll-out",
+    "tokenizers": "compare action tokenizers on a dataset",
+    "delays": "measure a policy whose answers come late: queue, ensemble, real-time chunking",
+    "bench": "measure speeds: collection, training, latency, roll-out, decoding",
 }
 
 
 def usage() -> str:
     """The text of `vla --help`."""
-    lines = [f"  {name:<9}{text}" for name, text in COMMANDS.items()]
+    lines = [f"  {name:<12}{text}" for name, text in COMMANDS.items()]
     return "\n".join(
         [
             "usage: vla COMMAND [key=value ...] [--help] [--config-dir MY_FOLDER] [-m]",
@@ -47,8 +50,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if name not in COMMANDS:
         print(f"vla: no command '{name}'{did_you_mean(name, COMMANDS)}", file=sys.stderr)
         raise SystemExit(2)
-    prefix = f"{__package__}." if __package__ else ""  # vla_scripts, scripts, or this file run by itself
-    importlib.import_module(prefix + name).main(arguments[1:])
+    package = __package__  # vla_scripts or scripts; none where this file is run by itself
+    if not package:
+        package = "scripts"
+        sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    importlib.import_module(f"{package}.{name}").main(arguments[1:])
 
 
 def _version() -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from policies.runtime.chunking import Chunking
 from policies.runtime.world import Split, World
 from vla.checks import at_least, at_most
 from vla.config import command
@@ -24,7 +25,7 @@ class Options:
     split: Split = "seen"
     swap: bool = False
     out: Path = Path("outputs/rollouts/tabletop")
-    execute: int | None = None
+    chunking: Chunking = field(default_factory=Chunking)
     side_by_side: int = 4
     workers: int | None = None
     videos: int = 24
@@ -32,7 +33,7 @@ class Options:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "episodes", "side_by_side", "execute", "workers")
+        at_least(self, 1, "episodes", "side_by_side", "workers")
         at_least(self, 0, "seed", "videos")
         at_least(self, 16, "video_size")
         at_most(self, 1280, "video_size")  # the largest picture that is drawn off screen
@@ -62,7 +63,7 @@ def _roll_out(config: Options) -> None:
         world=config.env,
         policy=config.policy,
         split=config.split,
-        execute=config.execute,
+        chunking=config.chunking,
         side_by_side=config.side_by_side,
         out=config.out,
         videos=config.videos,

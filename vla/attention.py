@@ -11,27 +11,29 @@ from vla.encoders.base import Tokens
 __all__ = ["attention_mask", "positions", "prefix_lm_mask"]
 
 
-def prefix_lm_mask(prefix: int, answers: int, causal: bool, device: torch.device | None = None) -> Tensor:
+def prefix_lm_mask(prefix: int, answers: int, block: int, device: torch.device | None = None) -> Tensor:
     """bool [P+A, P+A], True where the row's token may look at the column's.
 
     Prefix tokens see the whole prefix and no answer, so the prefix can be computed once and kept. Answer
-    tokens see the prefix and, if `causal`, themselves and the answers before them, else all answers.
+    tokens come in blocks of `block` (1: causal); each sees the prefix, its own block and those before it.
     """
     total = prefix + answers
     mask = torch.ones(total, total, dtype=torch.bool, device=device)
     mask[:prefix, prefix:] = False
-    if causal:
-        mask[prefix:, prefix:] = mask[prefix:, prefix:].tril()
+    if block < answers:
+        number = torch.arange(answers, device=device) // block
+        mask[prefix:, prefix:] = number[:, None] >= number
     return mask
 
 
-def attention_mask(prefix: Tokens, answers: int, *, causal_prefix: bool, causal_answers: bool) -> Tensor:
+def attention_mask(prefix: Tokens, answers: int, *, causal_prefix: bool, block: int) -> Tensor:
     """bool [T, T], or [B, 1, T, T] where some prefix token is absent: nobody looks at those.
 
-    causal_prefix: prefix tokens see only those before them, as in a causal language model.
+    causal_prefix: prefix tokens see only those before them, as in a causal language model. block: see
+    `prefix_lm_mask`.
     """
     count = prefix.x.shape[1]
-    mask = prefix_lm_mask(count, answers, causal_answers, prefix.x.device)
+    mask = prefix_lm_mask(count, answers, block, prefix.x.device)
     if causal_prefix:
         mask[:count, :count] = mask[:count, :count].tril()
     if prefix.mask is None:

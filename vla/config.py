@@ -46,6 +46,9 @@ __all__ = ["command", "compose", "config_dir", "load_config", "to_dataclass"]
 Main = Callable[..., None]
 VERSION_BASE = "1.3"
 
+# Python puts a script's own folder first; there scripts/tokenizers.py would stand before the library.
+sys.path.sort(key=lambda place: Path(place).resolve() == Path(__file__).resolve().parents[1] / "scripts")
+
 
 def config_dir() -> Path:
     """The folder of the project's configs: `conf/` in a checkout, the package `vla_conf` when installed."""

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["BadInput", "did_you_mean"]
+__all__ = ["BadInput", "UndecodableChunk", "did_you_mean"]
 
 
 class BadInput(ValueError):
@@ -11,6 +11,10 @@ class BadInput(ValueError):
 
     Commands print its single line to stderr and exit with status 2; no traceback is shown.
     """
+
+
+class UndecodableChunk(BadInput):
+    """Codes, or a model's scores, that stand for no chunk of actions. The arm should hold."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -18,12 +18,15 @@ __all__ = [
     "ACTION",
     "AUDIO",
     "AUDIO_RATE",
+    "FRAME_INDEX",
     "HISTORY_PREFIX",
     "IMAGE_PREFIX",
     "ROBOT",
     "STATE",
     "TASK",
+    "TIMESTAMP",
     "ActionChunk",
+    "InFlight",
     "Observation",
 ]
 
@@ -35,6 +38,8 @@ AUDIO_RATE = "observation.audio_rate"
 ROBOT = "robot"
 TASK = "task"
 ACTION = "action"
+TIMESTAMP = "timestamp"
+FRAME_INDEX = "frame_index"
 
 _HERTZ = 16000
 
@@ -50,6 +55,8 @@ class Observation:
     robot: LeRobot's ``robot_type``, for models that serve several robots.
     history: camera name -> uint8 ``[T, height, width, 3]``, its past pictures, the most recent first: entry t
     was seen t + 1 control steps before.
+    timestamp: seconds since the episode began (or on any clock that only goes forwards). frame_index: number
+    of the control step, from 0. Both come back in the chunk that answers.
     """
 
     images: Mapping[str, npt.NDArray[np.uint8]]
@@ -59,6 +66,8 @@ class Observation:
     audio_rate: int = _HERTZ
     robot: str = ""
     history: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
+    timestamp: float | None = None
+    frame_index: int | None = None
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> "Observation":
@@ -73,6 +82,8 @@ class Observation:
             audio_rate=raw.get(AUDIO_RATE, _HERTZ),
             robot=raw.get(ROBOT, ""),
             history=_with_prefix(raw, HISTORY_PREFIX),
+            timestamp=raw.get(TIMESTAMP),
+            frame_index=raw.get(FRAME_INDEX),
         )
         observation.validate()
         return observation
@@ -86,6 +97,10 @@ class Observation:
             out |= {AUDIO: self.audio, AUDIO_RATE: self.audio_rate}
         if self.robot:
             out[ROBOT] = self.robot
+        if self.timestamp is not None:
+            out[TIMESTAMP] = self.timestamp
+        if self.frame_index is not None:
+            out[FRAME_INDEX] = self.frame_index
         return out
 
     def validate(self) -> None:
@@ -103,6 +118,11 @@ class Observation:
         for key, text, what in ((TASK, self.task, "a sentence"), (ROBOT, self.robot, "a name")):
             if not isinstance(text, str):
                 raise BadInput(f"'{key}' must be {what} (str), not {type(text).__name__}")
+        when, number = self.timestamp, self.frame_index
+        if when is not None and not (isinstance(when, float | int | np.number) and np.isfinite(when)):
+            raise BadInput(f"'{TIMESTAMP}' must be a finite number of seconds, not {when!r}")
+        if number is not None and (not isinstance(number, int | np.integer) or number < 0):
+            raise BadInput(f"'{FRAME_INDEX}' must be a whole number from 0, not {number!r}")
 
 
 def _with_prefix(raw: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -134,15 +154,54 @@ def _check_vector(values: Any, key: str) -> None:
 class ActionChunk:
     """A short plan: `actions` float32 ``[horizon, action_dim]`` in the robot's units, one row a control step.
 
-    tokens: the discrete ids the actions were decoded from, int64 ``[horizon, action_dim]``, where a model
-    made them. info: anything a policy wants to tell beside it (numbers and strings only).
+    tokens: the discrete ids the actions were decoded from, int64 ``[n]``, where a model made them. info:
+    anything a policy wants to tell beside it (numbers and strings only).
+    observed_at, frame_index: of the observation that it answers, where that told them. timestamps: float64
+    ``[horizon]``, when each action is due, seconds on the observation's clock; from 0 where it told no time,
+    None where the policy does not know the control rate.
+    uncertainty: float32 ``[horizon, action_dim]``, one standard deviation of what the policy could as well
+    have answered, in the robot's units.
+    hold: why there is no plan; then `actions` has no rows, and whoever runs the chunk keeps the arm still.
     """
 
     actions: npt.NDArray[np.float32]
     tokens: npt.NDArray[np.int64] | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
+    observed_at: float | None = None
+    frame_index: int | None = None
+    timestamps: npt.NDArray[np.float64] | None = None
+    uncertainty: npt.NDArray[np.float32] | None = None
+    hold: str = ""
 
     @property
     def horizon(self) -> int:
         """Number of control steps the chunk covers."""
         return int(self.actions.shape[0])
+
+    @property
+    def valid(self) -> bool:
+        """Whether there is a plan; else the arm must hold."""
+        return not self.hold
+
+    @classmethod
+    def holding(cls, reason: str, observation: Observation, dim: int) -> "ActionChunk":
+        """No plan, for `reason`, of `dim` joints."""
+        nothing = np.zeros((0, dim), np.float32)
+        return cls(
+            nothing, observed_at=observation.timestamp, frame_index=observation.frame_index, hold=reason
+        )
+
+
+@dataclass(frozen=True)
+class InFlight:
+    """The plan that is being executed while the next chunk is computed, from the observation's step on.
+
+    actions: float32 ``[n, action_dim]``, absolute, in the robot's units; row i is for the i-th control step
+    after the observation (row 0: the step at which it was made). delay: the first so many rows will be
+    executed whatever the answer is. weights: float32 ``[n]`` in 0..1, how firmly each row binds the answer: 1
+    for the first `delay`, then falling.
+    """
+
+    actions: npt.NDArray[np.float32]
+    delay: int
+    weights: npt.NDArray[np.float32]

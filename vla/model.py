@@ -10,9 +10,13 @@ and where they apply
     audio float32 [B, samples], 16 kHz    audio_length int64 [B], samples, 0 for none
     state_mask bool [B, D], the joints this robot has    robot int64 [B]
 and for training
-    targets int64 [B, H, D], action ids    action_is_pad bool [B, H]    action_mask bool [B, D]
+    targets int64 [B, G, n], action ids in G groups of n    target_mask bool [B, G, n], which of them count
+    forced int64 [B], optional: how many of the first control steps are given
     points float32 [B, 2 * cameras, 3], optional (see decoders/grounding.py)
-Shapes: B batch, P prefix tokens, W backbone width, H horizon, D joints, Q bins, K points.
+or, where the answer is continuous, for targets
+    actions float32 [B, H, D], normalised    action_mask bool [B, H, D]    noise_seed int64 [], optional
+Shapes: B batch, P prefix tokens, W backbone width, H horizon, D joints, G groups of n codes, Q codes to
+choose from, K points.
 """
 
 import dataclasses
@@ -27,12 +31,14 @@ from vla.alignment import Alignment, same_rows
 from vla.attention import attention_mask, positions
 from vla.backbones import build_backbone
 from vla.backbones.base import Backbone, Modules
-from vla.configuration import TuningConfig, VLAConfig
+from vla.configuration import FlowConfig, TuningConfig, VLAConfig
 from vla.decoders.action import ActionDecoder, action_loss, build_decoder
+from vla.decoders.flow import FlowDecoder, Past, remember
 from vla.decoders.grounding import POINTS_PER_CAMERA, grounding_loss
 from vla.encoders.base import Tokens, masked_mean
 from vla.encoders.image import ImageEncoder
 from vla.fusion import Context, build_fusion, with_pictures
+from vla.instructions import InstructionCache
 from vla.origin import completed, paths
 from vla.senses import Batch, Sensed, Senses
 from vla.tokens.vocabulary import Vocabulary
@@ -60,14 +66,17 @@ class VLA(nn.Module):
 
     def __init__(self, config: VLAConfig) -> None:
         super().__init__()
-        decoder = config.decoder
-        self.vocabulary = Vocabulary(config.vocabulary, decoder.bins, decoder.ids == "overwrite")
+        self.vocabulary = Vocabulary.of(config)
         self.backbone: Backbone = build_backbone(config)
         self.senses = Senses(config, self.vocabulary.size, self.backbone)
         self.fusion = build_fusion(
             config.fusion, self.backbone.width, len(self.backbone.layer_list), self.senses.names
         )
-        self.decoder: ActionDecoder = build_decoder(decoder, self.vocabulary, self.backbone)
+        self.decoder: ActionDecoder | FlowDecoder
+        if isinstance(config.decoder, FlowConfig):
+            self.decoder = FlowDecoder(config.decoder, self.backbone)
+        else:
+            self.decoder = build_decoder(config.decoder, self.vocabulary, self.backbone)
         self.alignment = None
         if config.alignment is not None:
             senses = {name for pair in config.alignment.pairs for name in pair}
@@ -79,17 +88,33 @@ class VLA(nn.Module):
             if isinstance(module, nn.Conv2d):
                 module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def encode(self, batch: Batch) -> Prefix:
-        """Every sense becomes tokens, and the fusion brings them together."""
-        senses = self.senses(batch)
+    def encode(self, batch: Batch, instructions: InstructionCache | None = None) -> Prefix:
+        """Every sense becomes tokens, and the fusion brings them together. instructions: what was said before
+        and is already encoded; not used in training."""
+        senses = self.senses(batch, instructions)
         return Prefix([with_pictures(each, senses) for each in self.fusion(senses.tokens)], senses)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Prefix]:
-        """-> logits float32 [B, H, D, Q] (with `targets` as what was said so far, if autoregressive)."""
-        prefix = self.encode(batch)
-        answers = self.decoder.embed(len(batch["text"]), batch.get("targets"))
-        logits = [self.decoder.logits(self.read(context, answers)) for context in prefix.contexts]
+        """-> logits float32 [B, G, n, Q], with `targets` as what was said so far."""
+        decoder, prefix = self.decoder, self.encode(batch)
+        assert not isinstance(decoder, FlowDecoder)
+        said, count = batch["targets"], batch["targets"].shape[1]
+        known = said if decoder.block == decoder.groups else said[:, : count - decoder.block]
+        answers = decoder.embed(len(said), known, batch.get("forced"))
+        logits = [decoder.logits(self.read(context, answers)) for context in prefix.contexts]
         return self.fusion.combine(logits, prefix.contexts), prefix
+
+    def remember(self, context: Context) -> Past:
+        """What a continuous decoder looks at: the keys and values of a context."""
+        tokens = context.tokens
+        return remember(
+            self.backbone,
+            tokens.x,
+            self.attention_mask(tokens, 0),
+            tokens.mask,
+            self.places(context, 0),
+            context.first_pass,
+        )
 
     def read(self, context: Context, answers_BAW: Tensor) -> Tensor:
         """The backbone over a context and all answers in one pass: the answers' hidden vectors, [B, A, W]."""
@@ -114,16 +139,14 @@ class VLA(nn.Module):
 
     def attention_mask(self, prefix: Tokens, answers: int) -> Tensor:
         """Who looks at whom: bool [T, T] or [B, 1, T, T]."""
-        causal = self.backbone.causal
-        return attention_mask(prefix, answers, causal_prefix=causal, causal_answers=self.decoder.causal)
+        block = answers if isinstance(self.decoder, FlowDecoder) else self.decoder.block
+        return attention_mask(prefix, answers, causal_prefix=self.backbone.causal, block=block)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The training loss and what it is made of (scalars, detached): action_loss, action_l1 (in bins),
-        action_accuracy; grounding_loss and grounding_error (in picture widths); those of the alignment."""
-        logits, prefix = self(batch)
-        bins = batch["targets"] - self.vocabulary.action_range.start
-        smoothing, joints = self.config.decoder.smoothing, batch.get("action_mask")
-        loss, scalars = action_loss(logits, bins, batch["action_is_pad"], smoothing, joints)
+        """The training loss and what it is made of (scalars, detached): action_loss, and action_accuracy and
+        action_l1 (in codes) or flow's own; grounding_loss and grounding_error (in picture widths); those of
+        the alignment."""
+        loss, scalars, prefix = self._action_loss(batch)
         scalars["action_loss"] = loss.detach()
         weight = self.config.image.grounding_weight
         if batch.get("points") is not None and weight > 0 and prefix.senses.maps:
@@ -135,6 +158,32 @@ class VLA(nn.Module):
             loss = loss + self.config.alignment.weight * aligned
             scalars |= found
         return loss, scalars
+
+    def _action_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Prefix]:
+        config = self.config.decoder
+        if isinstance(config, FlowConfig):
+            prefix = self.encode(batch)
+            assert isinstance(self.decoder, FlowDecoder)
+            past = self.remember(prefix.contexts[0])
+            random = self._random(batch.get("noise_seed"), batch["actions"].device)
+            actions, mask, forced = batch["actions"], batch["action_mask"], batch.get("forced")
+            return *self.decoder.loss(past, actions, mask, forced, random), prefix
+        logits, prefix = self(batch)
+        codes = batch["targets"] - self.vocabulary.action_range.start
+        ordered = config.layout.ordered
+        smoothing = config.smoothing if ordered else 0.0
+        counts = batch["target_mask"]
+        if "forced" in batch:
+            steps = torch.arange(codes.shape[1], device=codes.device)
+            counts = counts & (steps >= batch["forced"][:, None])[..., None]
+        return *action_loss(logits, codes, counts, smoothing, ordered), prefix
+
+    def _random(self, seed: Tensor | None, device: torch.device) -> torch.Generator | None:
+        """Of a batch that tells its seed, so that a resumed training draws what it would have drawn; in
+        evaluation always the same; else torch's own."""
+        if seed is None and self.training:
+            return None
+        return torch.Generator(device).manual_seed(0 if seed is None else int(seed))
 
     def _grounding(self, prefix: Prefix, points_BM3: Tensor) -> tuple[Tensor, Tensor]:
         n, sigma = POINTS_PER_CAMERA, self.config.image.grounding_sigma
@@ -158,13 +207,6 @@ class VLA(nn.Module):
         named = {"image": image}
         named |= {name: tokens[name] for name in ("text", "audio") if name in tokens}
         return {name: (masked_mean(each), each.present()) for name, each in named.items()}
-
-    @torch.no_grad()
-    def act(self, batch: Batch) -> Tensor:
-        """The chunk chosen for each observation, as ids of the action range: int64 [B, H, D]."""
-        from vla.generation import generate
-
-        return generate(self, batch).ids
 
     def parts(self) -> dict[str, Modules]:
         """The modules of each part that can be trained in its own way (see `TuningConfig`)."""

@@ -1,4 +1,4 @@
-"""A model as a folder: config.json, model.safetensors, a tokenizer, statistics.json, README.md.
+"""A model as a folder: config.json, model.safetensors, a tokenizer, statistics.json, actions.json, README.md.
 
 Written aside and then renamed, so a folder is whole or not there. Nothing in it is ever unpickled. A folder
 in OpenVLA's layout loads as well (see vla/openvla/).
@@ -10,24 +10,28 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from vla.configuration import VLAConfig, WordsConfig
+from vla.configuration import FlowConfig, VLAConfig, WordsConfig
 from vla.data.statistics import Statistics
 from vla.errors import BadInput
 from vla.model import VLA
 from vla.origin import paths, without_paths
 from vla.processor import Processor
+from vla.tokens.actions import ActionTokenizer
+from vla.tokens.actions.file import load_tokenizer, save_tokenizer
+from vla.tokens.base import WordTokenizer
 from vla.tokens.text import TextTokenizer
 from vla.weights import fingerprint, held_weights, read_weights, write_weights
 
 __all__ = ["ARCHITECTURE", "load", "load_processor", "save"]
 
 ARCHITECTURE = "vla"
-FORMAT = 2
-CONFIG, WEIGHTS, TOKENIZER, STATISTICS, CARD = (
+FORMAT = 3
+CONFIG, WEIGHTS, TOKENIZER, STATISTICS, ACTIONS, CARD = (
     "config.json",
     "model.safetensors",
     "tokenizer.json",
     "statistics.json",
+    "actions.json",
     "README.md",
 )
 TOKENIZER_FOLDER = "tokenizer"
@@ -47,6 +51,9 @@ def save(path: Path, model: VLA, processor: Processor, card: str = "") -> None:
     else:
         processor.tokenizer.save(aside / TOKENIZER_FOLDER)
     processor.statistics.save(aside / STATISTICS)
+    if processor.actions is not None:
+        robots, hashed = model.config.robots, processor.statistics.hash
+        save_tokenizer(aside / ACTIONS, processor.actions, robots=robots, statistics=hashed)
     (aside / CARD).write_text(card or f"# {model.config.name}\n", encoding="utf-8")
     header: dict[str, Any] = {
         "architecture": ARCHITECTURE,
@@ -114,10 +121,27 @@ def _processor(path: Path, header: dict[str, Any]) -> Processor:
         if isinstance(config.text, WordsConfig) and config.text.tokenizer:
             from vla.tokens.pretrained_text import PretrainedTokenizer
 
-            return Processor(config, PretrainedTokenizer.load(path / TOKENIZER_FOLDER), statistics)
-        return Processor(config, TextTokenizer.load(path / TOKENIZER), statistics)
+            words: WordTokenizer = PretrainedTokenizer.load(path / TOKENIZER_FOLDER)
+        else:
+            words = TextTokenizer.load(path / TOKENIZER)
+        return Processor(config, words, statistics, _actions(path / ACTIONS, config, statistics))
     except BadInput as error:
         raise BadInput(f"checkpoint {path}: {error}") from None
+
+
+def _actions(file: Path, config: VLAConfig, statistics: Statistics) -> ActionTokenizer | None:
+    """The action codes of a checkpoint, which must be those of its config, robots and statistics."""
+    decoder = config.decoder
+    if isinstance(decoder, FlowConfig):
+        return None
+    return load_tokenizer(
+        file,
+        config=decoder.tokenizer,
+        horizon=decoder.horizon,
+        dim=decoder.dim,
+        robots=config.robots,
+        statistics=statistics.hash,
+    )
 
 
 def _base(model: VLA, left_out: frozenset[str]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Between the robot's numbers and the model's tensors: numpy in, torch out, and back.
 
 Statistics come from the checkpoint and from nowhere else. Legend: B batch, L text tokens, H horizon, D joints
-of the widest robot, d those of one robot.
+of the widest robot, d those of one robot, G groups of n action codes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,36 +13,38 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from vla.action_coder import ActionCoder
 from vla.configuration import VLAConfig
 from vla.data import pictures
-from vla.data.robots import Joints, Sample, fitted, robot_names, rows_by_robot, widen
+from vla.data.robots import Sample, fitted, own_rows, rows_by_robot, widen
 from vla.data.sound import RATE, prepare
 from vla.data.statistics import Statistics
-from vla.errors import BadInput, did_you_mean
+from vla.errors import BadInput
 from vla.interfaces import Observation
 from vla.notice import say_once
-from vla.tokens.actions.base import ActionTokenizer
-from vla.tokens.actions.bins import BinTokenizer
-from vla.tokens.actions.openvla import OpenVLABins
+from vla.tokens.actions import ActionTokenizer
 from vla.tokens.base import WordTokenizer, phrase
-from vla.tokens.vocabulary import Vocabulary
 
 __all__ = ["Processor"]
 
 Floats = npt.NDArray[np.float32]
 
 
-class Processor:
-    """Checks observations, normalises, tokenises; and decodes action ids. Picklable, no state."""
+class Processor(ActionCoder):
+    """Checks observations, normalises, tokenises; and makes actions of codes, as `ActionCoder` does."""
 
-    def __init__(self, config: VLAConfig, tokenizer: WordTokenizer, statistics: Statistics) -> None:
-        self.config, self.tokenizer, self.statistics = config, tokenizer, statistics
-        overwrite, bins = config.decoder.ids == "overwrite", config.decoder.bins
-        self.vocabulary = Vocabulary(config.vocabulary, bins, overwrite)
-        self.bins: ActionTokenizer = OpenVLABins(bins) if overwrite else BinTokenizer(bins)
-        self.joints = {name: Joints.of(config, statistics, name) for name in robot_names(config)}
+    def __init__(
+        self,
+        config: VLAConfig,
+        tokenizer: WordTokenizer,
+        statistics: Statistics,
+        actions: ActionTokenizer | None = None,
+    ) -> None:
+        super().__init__(config, statistics, actions)
+        self.tokenizer = tokenizer
         # Ids past a pretrained vocabulary, of which actions are the last, are no words (OpenVLA's padding).
-        if tokenizer.size != config.vocabulary and not (overwrite and tokenizer.size > config.vocabulary):
+        past_words = self.vocabulary.overwrite and tokenizer.size > config.vocabulary
+        if tokenizer.size != config.vocabulary and not past_words:
             raise BadInput(f"the tokenizer knows {tokenizer.size} words, the model {config.vocabulary}")
 
     @classmethod
@@ -53,14 +55,20 @@ class Processor:
         state: Floats | Mapping[str, Sample] | None,
         actions: Floats | None = None,
         is_pad: npt.NDArray[np.bool_] | None = None,
+        *,
+        seed: int = 0,
     ) -> "Processor":
-        """Statistics from a sample of the training data (100 thousand frames are plenty).
+        """Statistics and action codes from a sample of the training data (50 thousand frames are plenty).
 
         state: [N, D], None where the model takes none. actions: [N, H, D], absolute. is_pad: bool [N, H],
         steps to leave out. For named robots instead of all three a mapping from each name to its own.
         """
         samples: Mapping[str, Any] = state if isinstance(state, Mapping) else {"": (state, actions, is_pad)}
-        return cls(config, tokenizer, Statistics(fitted(config, samples)))
+        made = cls(config, tokenizer, Statistics(fitted(config, samples)))
+        if made.actions is not None and not made.actions.fitted:
+            chunks = [made.normalised(own, acted, pad, [name]) for name, (own, acted, pad) in samples.items()]
+            made.actions = made.actions.fit(np.concatenate(chunks), seed)
+        return made
 
     @cached_property
     def camera_names(self) -> tuple[str, ...]:
@@ -80,20 +88,15 @@ class Processor:
         text, mask = self.words(raw["task"])
         out: dict[str, Any] = {"text": text, "text_mask": mask}
         out |= self._senses(raw)
-        robots = self._robots(raw.get("robot"), len(text))
+        robots = self.named(raw.get("robot"), len(text))
         if self.config.state is not None:
             out["state"] = self.state(raw["state"], robots)
         if self.config.state is not None and self.config.state.robots:
             places = {name: i for i, name in enumerate(self.config.state.robots)}
             out["robot"] = torch.tensor([places[name] for name in robots])
-            out["state_mask"] = _own([self.joints[r].state_dim for r in robots], self.config.state.dim)
+            out["state_mask"] = own_rows([self.joints[r].state_dim for r in robots], self.config.state.dim)
         if "actions" in raw:
-            pad = raw.get("action_is_pad", np.zeros(raw["actions"].shape[:2], bool))
-            out["targets"] = self.targets(raw.get("state"), raw["actions"], robots)
-            out["action_is_pad"] = torch.from_numpy(np.asarray(pad, dtype=bool))
-            if self.config.robots:
-                width = self.config.decoder.dim
-                out["action_mask"] = _own([self.joints[r].action_dim for r in robots], width)
+            out |= self.answers(raw.get("state"), raw["actions"], raw.get("action_is_pad"), robots)
         if "points" in raw:
             out["points"] = torch.from_numpy(np.asarray(raw["points"], dtype=np.float32))
         return out
@@ -130,50 +133,12 @@ class Processor:
         if not np.all(np.isfinite(state)):
             raise BadInput("the state is not finite")
         out = np.zeros_like(state)
-        for name, rows in rows_by_robot(self._robots(robot, len(state))):
+        for name, rows in rows_by_robot(self.named(robot, len(state))):
             joints = self.joints[name]
             assert joints.state is not None
             own = {"state": state[rows, : joints.state_dim]}
             out[rows, : joints.state_dim] = joints.state(own)["state"]
         return torch.from_numpy(out)
-
-    def targets(self, state: Floats | None, actions: Floats, robot: Sequence[str] | None = None) -> Tensor:
-        """state [B, D], actions [B, H, D], absolute, in the robots' units -> action ids int64 [B, H, D]."""
-        chunk = np.zeros((*actions.shape[:2], self.config.decoder.dim), np.float32)
-        for name, rows in rows_by_robot(self._robots(robot, len(actions))):
-            joints = self.joints[name]
-            sample = _sample(joints, None if state is None else state[rows], actions[rows])
-            chunk[rows, :, : joints.action_dim] = joints.actions(sample)["actions"]
-        return torch.from_numpy(self.bins.encode(chunk) + self.vocabulary.action_range.start)
-
-    def decode(
-        self, ids: Tensor | npt.NDArray[np.int64], state: Floats | None = None, robot: str = ""
-    ) -> Floats:
-        """Action ids [B, H, D] and the states they were chosen in [B, d] -> absolute targets of one robot,
-        float32 [B, H, d].
-
-        Raises BadInput for an id outside the action range, or for an unknown robot.
-        """
-        codes = np.asarray(ids.cpu() if isinstance(ids, Tensor) else ids) - self.vocabulary.action_range.start
-        joints = self.joints[self._robots([robot], 1)[0]]
-        sample = _sample(joints, state, self.bins.decode(codes))
-        return joints.actions.inverse(sample)["actions"].astype(np.float32)
-
-    def _robots(self, given: Sequence[str] | None, count: int) -> Sequence[str]:
-        """Each sample's robot, as the statistics name it."""
-        if "" in self.joints:  # a single robot needs no name
-            return [""] * count
-        known = ", ".join(self.joints)
-        only = next(iter(self.joints)) if len(self.joints) == 1 else ""
-        names = [name or only for name in given or [""] * count]
-        for name in dict.fromkeys(names):
-            if not name:
-                raise BadInput(f"the observation does not say which robot it is of ('robot'); known: {known}")
-            if name not in self.joints:
-                hint = did_you_mean(name, self.joints)
-                near = hint if "did you mean" in hint else ""
-                raise BadInput(f"unknown robot '{name}'{near}; the model was trained with: {known}")
-        return names
 
     def _stack(self, observations: Sequence[Observation]) -> dict[str, Any]:
         for observation in observations:
@@ -187,7 +152,7 @@ class Processor:
             "audio_rate": [o.audio_rate for o in observations],
         }
         if self.config.state is not None:
-            robots = self._robots(raw["robot"], len(observations))
+            robots = self.named(raw["robot"], len(observations))
             for observation, robot in zip(observations, robots, strict=True):
                 self._check_state(len(observation.state), self.joints[robot].state_dim, robot)
             dim = self.config.state.dim
@@ -218,18 +183,6 @@ class Processor:
         elif any(sound is not None for sound in heard):
             say_once("audio ignored", "the observation's audio is ignored: the model has no audio encoder")
         return out
-
-
-def _own(widths: Sequence[int], width: int) -> Tensor:
-    """bool [B, width]: the first of each row."""
-    return torch.arange(width) < torch.tensor(widths)[:, None]
-
-
-def _sample(joints: Joints, state: Floats | None, actions: Floats) -> dict[str, Any]:
-    """A robot's own numbers out of rows filled up to the model's width."""
-    dim = joints.action_dim
-    own = None if state is None else np.asarray(state, dtype=np.float32)[..., :dim]
-    return {"state": own, "actions": np.asarray(actions)[..., :dim]}
 
 
 def _sound(heard: Sequence[Floats | None], rates: Sequence[int] | None, seconds: float) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ K points.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -29,6 +30,7 @@ from vla.encoders.state import StateEncoder
 from vla.encoders.text import PooledTextEncoder, WordsEncoder
 from vla.encoders.tiles import TilePlaces
 from vla.encoders.video import History, key_frames
+from vla.instructions import InstructionCache, Rows, fingerprints
 
 __all__ = ["Sensed", "Senses"]
 
@@ -128,14 +130,17 @@ class Senses(nn.Module):
         image = self.config.image
         return cast(ImageEncoder, self.encoders[image.cameras[0].name if image.shared else name])
 
-    def forward(self, batch: Batch) -> Sensed:
-        """A batch (see `vla.model`) -> every sense's tokens."""
+    def forward(self, batch: Batch, instructions: InstructionCache | None = None) -> Sensed:
+        """A batch (see `vla.model`) -> every sense's tokens. instructions: of whoever runs the model; is not
+        used while it learns."""
         sensed = Sensed({})
-        summary, found = self._read(batch)
+        if self.training or torch.is_grad_enabled():
+            instructions = None
+        summary, found = self._read(batch, instructions)
         for camera in self.config.image.cameras:
             found[camera.name] = self._see(camera.name, batch, summary, sensed)
         if self.config.audio is not None:
-            found["audio"] = self._hear(batch, len(batch["text"]))
+            found["audio"] = self._hear(batch, instructions)
         if self.config.state is not None:
             state = self.encoders["state"](batch["state"], batch.get("state_mask"), batch.get("robot"))
             mask = batch.get("state_mask")
@@ -144,12 +149,22 @@ class Senses(nn.Module):
         sensed.tokens = {name: found[name] for name in self.names}
         return sensed
 
-    def _read(self, batch: Batch) -> tuple[Tensor | None, dict[str, Tokens]]:
+    def _read(
+        self, batch: Batch, instructions: InstructionCache | None
+    ) -> tuple[Tensor | None, dict[str, Tokens]]:
         """-> the sentence's summary [B, C], where there is one, and "text" (and "bos")."""
         ids, mask = batch["text"], batch["text_mask"]
         if not isinstance(self.config.text, WordsConfig):
-            tokens, summary = self.encoders["text"](ids, mask)
-            return summary, {"text": self.connect["text"](Tokens(tokens))}
+
+            def pooled(rows: Rows) -> tuple[Tensor | None, ...]:
+                tokens, summary = self.encoders["text"](ids[rows], mask[rows])
+                connected = self.connect["text"](Tokens(tokens))
+                return connected.x, connected.mask, summary
+
+            x, seen, summary = self._once("text", (ids, mask), pooled, instructions)
+            assert x is not None
+            return summary, {"text": Tokens(x, seen)}
+        # A row of a table for each word: nothing to be kept.
         ids = ids.masked_fill(~mask, 0)
         if self._backbone is None:
             return None, {"text": self.encoders["text"](ids, mask)}
@@ -194,12 +209,32 @@ class Senses(nn.Module):
         mask = None if mask_BV is None else mask_BV.repeat_interleave(x_BVNC.shape[2], 1)
         return Tokens(x_BVNC.flatten(1, 2), mask)
 
-    def _hear(self, batch: Batch, count: int) -> Tokens:
-        device = batch["text"].device
+    def _hear(self, batch: Batch, instructions: InstructionCache | None) -> Tokens:
+        device, count = batch["text"].device, len(batch["text"])
         audio = batch.get("audio")
         if audio is None:  # nothing was recorded: silence, masked
             audio = torch.zeros(count, 1, device=device)
         length = batch.get("audio_length")
         if length is None:
             length = torch.full((count,), audio.shape[1] if "audio" in batch else 0, device=device)
-        return self.connect["audio"](self.encoders["audio"](audio, length))
+
+        def encoded(rows: Rows) -> tuple[Tensor | None, ...]:
+            heard = self.connect["audio"](self.encoders["audio"](audio[rows], length[rows]))
+            return heard.x, heard.mask
+
+        x, mask = self._once("audio", (audio, length), encoded, instructions)
+        assert x is not None
+        return Tokens(x, mask)
+
+    def _once(
+        self,
+        name: str,
+        said: tuple[Tensor, ...],
+        encode: Callable[[Rows], tuple[Tensor | None, ...]],
+        instructions: InstructionCache | None,
+    ) -> tuple[Tensor | None, ...]:
+        """What `encode` makes of all rows, or of those that were not heard before."""
+        if instructions is None:
+            return encode(slice(None))
+        modules = (self.encoders[name], self.connect[name])
+        return instructions.rows(name, fingerprints(*said), modules, encode, said[0].device)

@@ -97,7 +97,7 @@ def _union(value: Any, arms: tuple[Any, ...], place: str) -> Any:
     arms = tuple(arm for arm in arms if arm is not type(None))
     if len(arms) == 1:
         return _convert(value, arms[0], place)
-    if isinstance(value, Mapping) and all(_kind(arm) for arm in arms):
+    if isinstance(value, Mapping) and all(_kinds(arm) for arm in arms):
         return _by_kind(value, arms, place)
     for arm in arms:
         try:
@@ -107,23 +107,22 @@ def _union(value: Any, arms: tuple[Any, ...], place: str) -> Any:
     raise _wrong(place, " or ".join(_describe(arm) for arm in arms), value)
 
 
-def _kind(hint: Any) -> str | None:
-    """The one value of the field ``kind`` of a dataclass that has such a field."""
+def _kinds(hint: Any) -> tuple[str, ...]:
+    """The values that the field ``kind`` of a dataclass may have; none where it has no such field."""
     if not (isinstance(hint, type) and dataclasses.is_dataclass(hint)):
-        return None
-    args = typing.get_args(typing.get_type_hints(hint).get("kind"))
-    return args[0] if len(args) == 1 else None
+        return ()
+    return typing.get_args(typing.get_type_hints(hint).get("kind"))
 
 
 def _by_kind(value: Mapping[str, Any], arms: tuple[Any, ...], place: str) -> Any:
     """The dataclass that the key ``kind`` chooses."""
-    kinds = {str(_kind(arm)): arm for arm in arms}
+    kinds = {kind: arm for arm in arms for kind in _kinds(arm)}
     if "kind" not in value:
         raise BadInput(f"'{place}' needs a kind: one of {', '.join(kinds)}")
-    if value["kind"] not in kinds:
+    if str(value["kind"]) not in kinds:
         where = _join(place, "kind")
         raise BadInput(f"'{where}' cannot be {value['kind']!r}{did_you_mean(str(value['kind']), kinds)}")
-    return _dataclass(value, kinds[value["kind"]], place)
+    return _dataclass(value, kinds[str(value["kind"])], place)
 
 
 def _describe(hint: Any) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from policies.runtime.results import EpisodeResult
+from policies.runtime.smoothness import jerk_summary
 from vla.folders import write_whole
 
 __all__ = ["commit", "summarize", "swap_summary", "table", "wilson", "write_metrics"]
@@ -39,6 +40,8 @@ def summarize(
     """Metrics of a roll-out. Rates are shares of episodes; ``interval`` is their Wilson 95% interval.
 
     control_hz: control steps a second that the policy's answers allow, the median over episodes.
+    held_steps: control steps at which the arm was held for want of a plan; held_share: of all steps. jerk: of
+    the commands to the arm, at the joins of chunks and elsewhere (see smoothness.py).
     """
     rates = sorted(r.control_hz for r in results if math.isfinite(r.control_hz))
     return {
@@ -50,7 +53,17 @@ def summarize(
         "commit": commit(),
         "split": split,
         "outcomes": dict(sorted(Counter(r.outcome for r in results).items())),
+        **_motion(results),
         **more,
+    }
+
+
+def _motion(results: Sequence[EpisodeResult]) -> dict[str, Any]:
+    held, steps = sum(len(r.holds) for r in results), sum(r.steps for r in results)
+    return {
+        "held_steps": held,
+        "held_share": round(held / steps, 4) if steps else None,
+        "jerk": jerk_summary(results),
     }
 
 

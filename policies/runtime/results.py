@@ -17,6 +17,8 @@ class EpisodeResult:
     target: the named thing; first_touched: the thing the hand touched first, or moved (empty: none).
     control_hz: control steps a second that the policy's answers allow (its waiting time alone is counted).
     actions, states: float32 ``[steps, action_dim]`` in the robot's units. video: file name, if one was made.
+    joins: control steps at which another chunk took over. holds: those at which the last command was repeated
+    for want of a plan. hz: control steps a second.
     """
 
     index: int
@@ -33,6 +35,9 @@ class EpisodeResult:
     video: str | None = None
     actions: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 6), np.float32))
     states: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 6), np.float32))
+    joins: tuple[int, ...] = ()
+    holds: tuple[int, ...] = ()
+    hz: float = 20.0
 
     @property
     def went_to_target(self) -> bool:

@@ -17,13 +17,14 @@ import numpy as np
 
 from policies import find_checkpoint, load
 from policies.base import Policy, Privileged, Seeded
+from policies.runtime.chunking import Chunking
 from policies.runtime.chunks import ChunkExecutor
 from policies.runtime.results import EpisodeResult
 from policies.runtime.video import film
 from policies.runtime.workers import run_jobs
 from policies.runtime.world import Split, World
 from vla.errors import BadInput
-from vla.interfaces import Observation
+from vla.interfaces import FRAME_INDEX, TIMESTAMP, Observation
 
 __all__ = ["Case", "Rollout", "cases_of", "check_policy", "roll_out", "roll_out_here", "swap_cases"]
 
@@ -47,7 +48,7 @@ class Case:
 class Rollout:
     """How to run episodes. policy: name or folder; policy_options: as for ``policies.load``.
 
-    execute: steps of each chunk to run before planning again; None: the policy's own choice.
+    chunking: how chunks are executed, and how many control steps late they come.
     side_by_side: environments in one process, whose observations go through the policy as one batch.
     videos: films of the episodes with an index below this go to `out`/videos, `video_size` pixels high.
     """
@@ -55,7 +56,7 @@ class Rollout:
     world: World
     policy: str
     split: Split = "seen"
-    execute: int | None = None
+    chunking: Chunking = field(default_factory=Chunking)
     side_by_side: int = 4
     out: Path | None = None
     videos: int = 0
@@ -117,19 +118,25 @@ class _Slot:
     observation: dict[str, Any] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
     waited: float = 0.0
+    hz: float = 20.0
     actions: list[Any] = field(default_factory=list)
     states: list[Any] = field(default_factory=list)
     points: list[Any] = field(default_factory=list)
+
+    def seen(self) -> Observation:
+        """What is seen at this control step, with its number and its time since the episode began."""
+        step = len(self.actions)
+        return Observation.from_dict(self.observation | {FRAME_INDEX: step, TIMESTAMP: step / self.hz})
 
 
 def roll_out_here(
     policy: Policy, how: Rollout, cases: Sequence[Case], check: Callable[[], None] = lambda: None
 ) -> Iterator[EpisodeResult]:
     """Run the cases with a policy that is already loaded, in this process (for use while training)."""
-    slots = [_Slot(how.world.make(how.split)) for _ in range(min(how.side_by_side, len(cases)))]
-    executor = ChunkExecutor(policy, len(slots), how.execute)
+    slots = [_slot(how) for _ in range(min(how.side_by_side, len(cases)))]
     waiting = list(reversed(cases))
     try:
+        executor = ChunkExecutor(policy, len(slots), how.chunking, _action_dim(slots))
         while True:
             for number, slot in enumerate(slots):
                 if slot.case is None and waiting:
@@ -143,10 +150,22 @@ def roll_out_here(
             _plan(executor, slots, active)
             for number in active:
                 if _step(slots[number], *executor.next(number)):
-                    yield _finish(slots[number], how)
+                    joins, holds = executor.joins(number), executor.holds(number)
+                    yield _finish(slots[number], how, joins, holds)
     finally:
         for slot in slots:
             slot.env.close()
+
+
+def _slot(how: Rollout) -> _Slot:
+    env = how.world.make(how.split)
+    return _Slot(env, hz=float(env.metadata.get("render_fps", 20)))
+
+
+def _action_dim(slots: Sequence[_Slot]) -> int | None:
+    """Numbers an action has, where the world says so."""
+    shape = slots[0].env.action_space.shape if slots else None
+    return shape[0] if shape else None
 
 
 def _begin(slot: _Slot, case: Case, number: int, policy: Policy) -> None:
@@ -171,7 +190,7 @@ def _reset(env: gym.Env[Any, Any], case: Case) -> tuple[dict[str, Any], dict[str
 def _watch(executor: ChunkExecutor, slots: Sequence[_Slot], active: Sequence[int]) -> None:
     """Show this control step to a policy that looks back."""
     if executor.watching:
-        observations = [Observation.from_dict(slots[number].observation) for number in active]
+        observations = [slots[number].seen() for number in active]
         executor.observe(observations, active)
 
 
@@ -180,7 +199,7 @@ def _plan(executor: ChunkExecutor, slots: Sequence[_Slot], active: Sequence[int]
     needing = executor.waiting(active)
     if not needing:
         return
-    observations = [Observation.from_dict(slots[number].observation) for number in needing]
+    observations = [slots[number].seen() for number in needing]
     start = time.perf_counter()
     executor.plan(observations, needing)
     for number in needing:
@@ -195,7 +214,7 @@ def _step(slot: _Slot, action: Any, chunk: Any) -> bool:
     return terminated or truncated
 
 
-def _finish(slot: _Slot, how: Rollout) -> EpisodeResult:
+def _finish(slot: _Slot, how: Rollout, joins: tuple[int, ...], holds: tuple[int, ...]) -> EpisodeResult:
     case, info = slot.case, slot.info
     assert case is not None
     steps = len(slot.actions)
@@ -214,6 +233,9 @@ def _finish(slot: _Slot, how: Rollout) -> EpisodeResult:
         swapped=case.swapped,
         actions=np.stack(slot.actions),
         states=np.stack(slot.states),
+        joins=joins,
+        holds=holds,
+        hz=slot.hz,
     )
     if how.out is not None and case.index < how.videos:
         with contextlib.closing(how.world.make(how.split, image_size=how.video_size)) as viewer:

@@ -29,6 +29,7 @@ from scripts.describe import main as describe
 from scripts.train import main as train
 from vla.describe import dummy_batch
 from vla.errors import BadInput
+from vla.generation import generate
 from vla.interfaces import Observation
 from vla.pretrained import load, save
 from vla.training.tuning import parts_of
@@ -174,7 +175,8 @@ def test_parts_train_and_come_back(name: str, parts: Path, tmp_path: Path) -> No
     assert parts_of(model).keys() == set(model.parameters())  # none belongs to no part
     save(tmp_path / "again", model, processor)
     batch = dummy_batch(model.config, 2)
-    assert torch.equal(load(tmp_path / "again")[0].act(batch), model.act(batch))
+    again = load(tmp_path / "again")[0]
+    assert torch.equal(generate(again, batch).ids, generate(model, batch).ids)
     [chunk] = policies.load(str(policy)).act([seen()], [0])
     assert chunk.actions.shape == (model.config.decoder.horizon, 6) and np.isfinite(chunk.actions).all()
 
@@ -240,12 +242,13 @@ def test_the_base_moved_or_changed_is_one_line(trained: Path, parts: Path, tmp_p
     shutil.copytree(trained / "policy", policy)
     config = policy / "config.json"
     config.write_text(config.read_text().replace(str(parts / "smolvlm"), str(base)))
-    answer = load(trained / "policy")[0].act(dummy_batch(load(policy)[0].config))
+    asked = dummy_batch(load(policy)[0].config)
+    answer = generate(load(trained / "policy")[0], asked).ids
     base.rename(tmp_path / "moved")
     with pytest.raises(BadInput, match=r"policy needs the frozen weights of .*base: .*put it back, or write"):
         load(policy)
     config.write_text(config.read_text().replace(str(base), str(tmp_path / "moved")))
-    assert torch.equal(load(policy)[0].act(dummy_batch(load(policy)[0].config)), answer)
+    assert torch.equal(generate(load(policy)[0], asked).ids, answer)
     weights = load_file(tmp_path / "moved" / "model.safetensors")
     next(each for name, each in weights.items() if "layers.0.mlp.down" in name)[0, 0] += 1
     save_file(weights, tmp_path / "moved" / "model.safetensors", metadata={"format": "pt"})

@@ -134,7 +134,7 @@ def test_divergence_is_one_line(first: Path) -> None:
         ("model.backbone.heads=0", "heads=0: at least 1"),
         ("model.text.heads=3", "text.width"),
         ("model.decoder.horizon=0", "horizon=0: at least 1"),
-        ("model.decoder.bins=1", "bins=1: at least 2"),
+        ("model.decoder.tokenizer.count=1", "count=1: at least 2"),
         ("augment.shift=-4", "shift=-4: at least 0"),
         ("data=", "'data' must be"),
         ("init=", "'init' must be a path"),
@@ -180,21 +180,26 @@ def test_every_choice_of_a_part_is_a_config_of_it(file: Path) -> None:
         "vlm": ["model/cameras=patches", "model/backbone=transformers"],
         "own_size": ["model/encoder=tower"],
         "backbone": ["model/backbone=transformers"],
+        "fast": ["model/decoder=autoregressive"],
         "prismatic": ["model.image.cameras=[{name: front, size: 224, points: 0, grid: 0}]"],
     }.get(name, [])
+    if (group, name) == ("tokenizer", "none"):
+        more = ["model/decoder=flow"]
     if (group, name) == ("fusion", "native"):
         more = ["model/encoder=native", *more]
     raw = OmegaConf.to_container(compose("train", [f"model/{group}={name}", *more]).model)
     raw = json.loads(json.dumps(raw).replace("???", "somewhere"))
     config = to_dataclass(raw, VLAConfig)
-    part = {"encoder": config.image.encoder, "cameras": config.image}.get(group, getattr(config, group, None))
+    parts = {"encoder": config.image.encoder, "cameras": config.image}
+    parts["tokenizer"] = getattr(config.decoder, "tokenizer", None)
+    part = parts.get(group, getattr(config, group, None))
     own = yaml.safe_load(file.read_text())
-    if group == "audio" and name == "none":
+    if name == "none":
         assert part is None
         return
     assert own.get("kind", getattr(part, "kind", None)) == getattr(part, "kind", None)
     # ...and lists every setting, so that each can be given on the command line.
-    optional = {"config", "dino", "siglip"}
+    optional = {"config", "dino", "siglip", "tokenizer"}  # the last has a group of its own
     fields = {f.name for f in dataclasses.fields(part)} - optional  # type: ignore[arg-type]
     assert group == "cameras" or fields <= own.keys()
 

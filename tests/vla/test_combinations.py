@@ -104,8 +104,8 @@ def test_every_combination_learns(encoder: str, connector: str, fusion: str) -> 
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
-    ids = model.eval().act(batch)
-    assert ids.shape == (4, 3, 6)
+    ids = generate(model.eval(), batch).ids
+    assert ids.shape == (4, 3 * 6)
     assert all(i in model.vocabulary.action_range for i in ids.flatten().tolist())
 
 

@@ -90,7 +90,7 @@ def test_the_bill_is_that_of_a_real_action(variant: str) -> None:
     batch, caches, new_cache = dummy_batch(model.config), [], model.backbone.new_cache
     model.requires_grad_(False)
 
-    def noted() -> Any:
+    def noted(**room: Any) -> Any:
         caches.append(new_cache())
         return caches[-1]
 

@@ -18,13 +18,13 @@ def test_round_trip_through_json() -> None:
     ("raw", "line"),
     [
         ({"bakbone": {}}, "did you mean 'backbone'"),
-        ({"decoder": {"horizn": 3}}, "did you mean 'horizon'"),
+        ({"decoder": {"kind": "parallel", "horizn": 3}}, "did you mean 'horizon'"),
         ({"decoder": {"kind": "paralel"}}, "did you mean 'parallel'"),
         ({"backbone": {"kind": "small", "width": 100}}, "multiple of backbone.heads"),
         ({"backbone": {"width": 100}}, "needs a kind: one of small, transformers"),
         ({"fusion": {"kind": "lat"}}, "did you mean 'late'"),
         ({"image": {"cameras": [{"name": "a", "size": 50}]}}, "multiple of 8"),
-        ({"decoder": {"dim": 7}}, "decoder.dim is 7"),
+        ({"decoder": {"kind": "parallel", "dim": 7}}, "decoder.dim is 7"),
         ({"processor": {"actions": "mean_std"}}, "cannot be cut into bins"),
     ],
 )

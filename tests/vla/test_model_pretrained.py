@@ -28,7 +28,8 @@ def test_saved_and_loaded_gives_the_same_answers(kind: str, tmp_path: Path) -> N
     batch = processor.batch(raw_batch())
     assert torch.equal(model(batch)[0], again(its_processor.batch(raw_batch()))[0])
     assert VLA.from_pretrained(tmp_path / "m").config == model.config
-    names = {"config.json", "model.safetensors", "tokenizer.json", "statistics.json", "README.md"}
+    weights = {"config.json", "model.safetensors"}
+    names = weights | {"tokenizer.json", "statistics.json", "actions.json", "README.md"}
     assert {p.name for p in (tmp_path / "m").iterdir()} == names
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
 

@@ -5,23 +5,28 @@ import pytest
 import torch
 from tiny import observations, raw_batch, tiny
 
-from vla.errors import BadInput
+from vla.errors import BadInput, UndecodableChunk
 from vla.interfaces import Observation
+from vla.processor import Processor
+
+
+def decoded(processor: Processor, ids: torch.Tensor, state: np.ndarray) -> np.ndarray:
+    return np.stack([processor.decode(row, own) for row, own in zip(ids, state, strict=True)])
 
 
 def test_targets_and_decode_are_inverse() -> None:
     _, processor = tiny()
     raw = raw_batch(20, seed=5)
-    ids = processor.targets(raw["state"], raw["actions"])
+    ids = processor.answers(raw["state"], raw["actions"])["targets"]
     assert ids.shape == (20, 3, 6)
     assert all(i in processor.vocabulary.action_range for i in ids.flatten().tolist())
-    back = processor.decode(ids, raw["state"])
+    back = decoded(processor, ids, raw["state"])
     actions = processor.joints[""].actions
     normalise = actions.transforms[1]
     inside = np.abs(actions(raw)["actions"]) < 1
     half_bin = np.broadcast_to(normalise.scale / 256, inside.shape)  # type: ignore[attr-defined]
     assert (np.abs(back - raw["actions"])[inside] <= half_bin[inside] + 1e-3).all()
-    assert torch.equal(processor.targets(raw["state"], back), ids)
+    assert torch.equal(processor.answers(raw["state"], back)["targets"], ids)
 
 
 def test_observations_and_raw_arrays_agree() -> None:
@@ -77,10 +82,9 @@ def test_bad_observations_are_one_line(changes: dict, line: str) -> None:
 
 def test_ids_outside_the_action_range_are_refused() -> None:
     _, processor = tiny()
-    state = np.zeros((1, 6), np.float32)
     for wrong in (0, processor.vocabulary.pad):
-        with pytest.raises(BadInput, match="is not an action code"):
-            processor.decode(np.full((1, 3, 6), wrong), state)
+        with pytest.raises(UndecodableChunk, match="is not an action code"):
+            processor.decode(np.full((3, 6), wrong), np.zeros(6, np.float32))
 
 
 def test_states_out_of_range_still_decode_relative_to_themselves() -> None:
@@ -88,7 +92,7 @@ def test_states_out_of_range_still_decode_relative_to_themselves() -> None:
     state = np.full((1, 6), 500.0, np.float32)
     assert processor.state(state).abs().max() <= 1
     actions = state[:, None] + np.zeros((1, 3, 6), np.float32)
-    back = processor.decode(processor.targets(state, actions), state)
+    back = decoded(processor, processor.answers(state, actions)["targets"], state)
     assert np.abs(back - actions)[..., :5].max() < 0.2
 
 

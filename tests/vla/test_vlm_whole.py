@@ -16,6 +16,7 @@ from test_vision import qwen
 
 from vla.backbones.vision import VLMPictures
 from vla.configuration import (
+    BinsConfig,
     CameraConfig,
     DecoderConfig,
     ImageConfig,
@@ -44,7 +45,7 @@ def whole(name: str, cameras: tuple[str, ...] = ("front",), **parts: Any) -> VLA
         "text": WordsConfig(tokenizer="backbone", max_length=max(LENGTHS)),
         "state": None,
         "backbone": TransformersConfig(config=PICTURED[name], attention="causal"),
-        "decoder": DecoderConfig(horizon=2, bins=16),
+        "decoder": DecoderConfig(horizon=2, tokenizer=BinsConfig(count=16)),
         "processor": ProcessorConfig(relative=(False,) * 6),
         "order": ("images", "text", "audio", "state"),
     }
@@ -131,7 +132,7 @@ def test_a_tower_is_given_pictures_of_its_own_size(name: str) -> None:
 @pytest.mark.parametrize("name", [*QWEN, "smolvlm"])
 @torch.no_grad()
 def test_cached_answers_are_the_same_with_and_without_a_camera(name: str, kind: str) -> None:
-    decoder = DecoderConfig(kind=kind, horizon=2, bins=16)  # type: ignore[arg-type]
+    decoder = DecoderConfig(kind=kind, horizon=2, tokenizer=BinsConfig(count=16))  # type: ignore[arg-type]
     model = whole(name, ("front", "wrist"), decoder=decoder)
     seen, answers = batch_of(model), []
     for absent in ((), ("front",), ("wrist",)):

@@ -37,7 +37,7 @@ def tiny_config(vocabulary: int, kind: str = "parallel", horizon: int = 3, **par
         "text": PooledTextConfig(width=16, layers=1, heads=2, tokens=2, max_length=10),
         "state": StateConfig(hidden=16, frequencies=2),
         "backbone": SmallConfig(width=32, layers=2, heads=4, mlp=64),
-        "decoder": DecoderConfig(kind=kind, horizon=horizon, bins=256),  # type: ignore[arg-type]
+        "decoder": DecoderConfig(kind=kind, horizon=horizon),  # type: ignore[arg-type]
     }
     return VLAConfig(**(usual | parts))
 

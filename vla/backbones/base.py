@@ -1,17 +1,36 @@
 """What every backbone does: a sequence of embeddings in, hidden vectors out."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["Backbone", "Before", "Modules"]
+__all__ = ["Backbone", "Before", "Heads", "Modules", "Turn", "still"]
 
 Modules = list[nn.Module | nn.Parameter]
 """Modules, and parameters that stand by themselves."""
 
 Before = Mapping[int, Callable[[Tensor], Tensor]]
 """Layer number -> what is done to the hidden states before that layer (gated cross-attention)."""
+
+Turn = Callable[[Tensor], Tensor]
+"""Queries or keys [B, heads, T, E] -> the same, told their places (rotated)."""
+
+
+def still(x: Tensor) -> Tensor:
+    """The `Turn` of a layer whose queries and keys are not told their places."""
+    return x
+
+
+@dataclass(frozen=True)
+class Heads:
+    """One layer's attention: heads of queries, heads of keys and values, numbers in a key and in a value."""
+
+    query: int
+    kept: int
+    key: int
+    value: int
 
 
 class Backbone(nn.Module):
@@ -35,8 +54,15 @@ class Backbone(nn.Module):
         """What follows the last layer."""
         return None
 
-    def new_cache(self) -> Any:
-        """An empty cache of keys and values, for `forward` to extend."""
+    fixed: Callable[..., Tensor] | None = None
+    """A compiled pass over inputs of fixed shapes; see `vla.acceleration`."""
+
+    def new_cache(
+        self, *, batch: int | None = None, length: int | None = None, like: Tensor | None = None
+    ) -> Any:
+        """An empty cache of keys and values, for `forward` to extend: one that grows, or, for running alone,
+        one with room for `length` tokens of `batch` rows, in place. like: embeddings as `forward` takes them.
+        Both have a `length`, the pairs of `layers`, and `rewind(length)`."""
         raise NotImplementedError
 
     def forward(
@@ -56,6 +82,17 @@ class Backbone(nn.Module):
         is wanted. positions: int64 [B or 1, T]. before: see `Before`.
         """
         raise NotImplementedError
+
+    # -- for what looks at its cache ----------------------------------------------------------------
+
+    @property
+    def heads(self) -> Sequence[Heads]:
+        """Of each layer that keeps keys and values."""
+        raise NotImplementedError
+
+    def turns(self, positions_BT: Tensor) -> Sequence[Turn]:
+        """For each of `heads`, how its queries and keys are told their places (int64 [B or 1, T])."""
+        return [still] * len(self.heads)
 
     # -- what a language model brings beside its layers -----------------------------------------------
 

@@ -27,9 +27,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vla.backbones.base import Backbone, Before, Modules
+from vla.backbones.attending import KVCache, StaticCache
+from vla.backbones.base import Backbone, Before, Heads, Modules, Turn
 from vla.backbones.families import TRIED
 from vla.backbones.loading import load_model, plain_config
+from vla.backbones.turning import Keys, find_keys, turns_of
 from vla.configuration import TransformersConfig
 from vla.errors import BadInput
 from vla.optional import need
@@ -42,16 +44,49 @@ _LAYERS = ("layers", "blocks", "layer", "h")
 
 
 class TransformersCache:
-    """Keys and values of the tokens seen so far. Every layer keeps all of them, also those with a window:
-    what a layer looks at is the mask's business."""
+    """Keys and values of the tokens seen so far, in the project's own caches under the hull that
+    `transformers` asks for. Every layer keeps all tokens, also those with a window: what a layer looks at is
+    the mask's business."""
 
-    def __init__(self) -> None:
-        self.inner = need("transformers", "transformers").DynamicCache()
+    def __init__(self, kept: KVCache | StaticCache) -> None:
+        self.kept = kept
+        self.inner = _hull()(kept)
 
     @property
     def length(self) -> int:
         """Number of tokens kept."""
-        return self.inner.get_seq_length()
+        return self.kept.length
+
+    @property
+    def layers(self) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values [B, G, T, E] of each layer."""
+        return self.kept.layers
+
+    def rewind(self, length: int) -> None:
+        """Forget all tokens but the first `length`."""
+        self.kept.rewind(length)
+
+
+@functools.cache
+def _hull() -> type:
+    """A cache of `transformers` that keeps nothing itself. (A class inside a function, because its base is
+    imported only where a model of `transformers` is used.)"""
+    cache: Any = need("transformers", "transformers").Cache
+
+    class Hull(cache):  # type: ignore[misc]
+        def __init__(self, kept: KVCache | StaticCache) -> None:
+            super().__init__(layers=[])
+            self.kept = kept
+
+        def update(
+            self, k: Tensor, v: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+        ) -> tuple[Tensor, Tensor]:
+            return self.kept.extend(layer_idx, k, v)
+
+        def get_seq_length(self, layer_idx: int = 0) -> int:
+            return self.kept.length
+
+    return Hull
 
 
 @dataclass
@@ -160,9 +195,25 @@ class TransformersBackbone(Backbone):
 
     # -- what it does ----------------------------------------------------------------------------------
 
-    def new_cache(self) -> TransformersCache:
-        """An empty cache."""
-        return TransformersCache()
+    def new_cache(
+        self, *, batch: int | None = None, length: int | None = None, like: Tensor | None = None
+    ) -> TransformersCache:
+        """See `Backbone`."""
+        whole = self.fixed is not None
+        return TransformersCache(KVCache() if length is None else StaticCache(length, whole))
+
+    @functools.cached_property
+    def _keys(self) -> Keys:
+        return find_keys(self)
+
+    @property
+    def heads(self) -> Sequence[Heads]:
+        """Of each layer that keeps keys and values."""
+        return self._keys.heads
+
+    def turns(self, positions_BT: Tensor) -> Sequence[Turn]:
+        """The model's own rotation, where it has one."""
+        return turns_of(self, self._keys, positions_BT)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Words' ids int64 [B, T] -> [B, T, W], as the decoder takes them."""
@@ -195,28 +246,40 @@ class TransformersBackbone(Backbone):
         done = 0 if cache is None else cache.length
         if mask is None:
             mask = torch.ones(new, done + new, dtype=torch.bool, device=x_BTW.device)
-        mask_B1TK = mask.expand(batch, 1, new, done + new)
+        kept = None if cache is None else cache.kept
+        whole = kept if isinstance(kept, StaticCache) and kept.whole else None
+        if whole is not None:
+            mask = whole.open(mask, new, x_BTW.device)
+        mask_B1TK = mask.expand(batch, 1, new, mask.shape[-1])
         if positions is None:
             positions = torch.arange(done, done + new, device=x_BTW.device)[None]
         if positions.ndim == 2:
             positions = positions.expand(batch, new)
         x = x_BTW.to(dtype_of(self.core))
-        with self._during(_Call(self._masks(mask_B1TK, x.dtype), before or {}, cache is not None)):
-            out = self.core(
-                inputs_embeds=x,
-                attention_mask=self._call.masks[0],
-                position_ids=positions,
-                past_key_values=None if cache is None else cache.inner,
-                use_cache=cache is not None,
-            )
-        hidden = out.last_hidden_state
+        # The first pass makes the memory; and what is done `before` a layer is another thing at every call.
+        plain = whole is None or not whole.ready or before
+        run = self._stack if plain else self.fixed or self._stack
+        with self._during(_Call(self._masks(mask_B1TK, done, x.dtype), before or {}, cache is not None)):
+            hidden = run(x, positions, None if cache is None else cache.inner)
+        if whole is not None:
+            whole.close(new)
         return (hidden if last is None else hidden[:, -last:]).to(x_BTW.dtype)
 
-    def _masks(self, mask_B1TK: Tensor, dtype: torch.dtype) -> list[Tensor]:
-        """Each layer's mask, in the form that its attention takes."""
+    def _stack(self, x_BTW: Tensor, positions: Tensor, cache: Any) -> Tensor:
+        out = self.core(
+            inputs_embeds=x_BTW,
+            attention_mask=self._call.masks[0],
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        return out.last_hidden_state
+
+    def _masks(self, mask_B1TK: Tensor, done: int, dtype: torch.dtype) -> list[Tensor]:
+        """Each layer's mask, in the form that its attention takes. done: tokens in the cache."""
         new, keys = mask_B1TK.shape[-2:]
         column = torch.arange(keys, device=mask_B1TK.device)
-        distance_TK = (column[keys - new :, None] - column).abs()
+        distance_TK = (column[done : done + new, None] - column).abs()
         made: dict[int | None, Tensor] = {}
         for window in set(self._windows):
             seen = mask_B1TK if window is None else mask_B1TK & (distance_TK < window)

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vla.backbones.attending import KVCache, attend
+from vla.backbones.attending import KVCache, StaticCache, attend
 
-__all__ = ["LlamaBlock", "rotary"]
+__all__ = ["LlamaBlock", "rotary", "turned"]
 
 Rotary = tuple[Tensor, Tensor]
 
@@ -23,7 +23,7 @@ def rotary(positions_BT: Tensor, size: int, theta: float = 10_000.0) -> Rotary:
     return angles.cos(), angles.sin()
 
 
-def _turn(x_BHTE: Tensor, turn: Rotary) -> Tensor:
+def turned(x_BHTE: Tensor, turn: Rotary) -> Tensor:
     """Rotate each pair (i, i + E/2) by its angle."""
     one, two = x_BHTE.chunk(2, -1)
     cos, sin = (part.to(x_BHTE.dtype) for part in turn)
@@ -51,7 +51,7 @@ class LlamaBlock(nn.Module):
         self,
         x_BTW: Tensor,
         mask: Tensor | None = None,
-        cache: KVCache | None = None,
+        cache: KVCache | StaticCache | None = None,
         layer: int = 0,
         *,
         last: int | None = None,
@@ -61,15 +61,13 @@ class LlamaBlock(nn.Module):
         assert turn is not None
         h = self.norm_1(x_BTW)
         k, v = (self._split(each(h), self.kv_heads) for each in (self.key, self.value))
-        k = _turn(k, turn)
+        k = turned(k, turn)
         if last is not None:
             x_BTW, h, turn = x_BTW[:, -last:], h[:, -last:], (turn[0][:, :, -last:], turn[1][:, :, -last:])
             mask = mask if mask is None else mask[..., -last:, :]
-        q = _turn(self._split(self.query(h), self.heads), turn)
+        q = turned(self._split(self.query(h), self.heads), turn)
         if cache is not None:
             k, v = cache.extend(layer, k, v)
-        if self.kv_heads < self.heads:
-            k, v = (each.repeat_interleave(self.heads // self.kv_heads, 1) for each in (k, v))
         x_BTW = x_BTW + self.out(attend(q, k, v, mask).transpose(1, 2).reshape(x_BTW.shape))
         h = self.norm_2(x_BTW)
         return x_BTW + self.down(F.silu(self.gate(h)) * self.up(h))

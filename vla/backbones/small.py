@@ -3,15 +3,16 @@
 Shapes: B batch, T tokens, W width, H heads, E = W / H.
 """
 
+import functools
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vla.backbones.attending import KVCache, attend
-from vla.backbones.base import Backbone, Before
-from vla.backbones.llama import LlamaBlock, rotary
+from vla.backbones.attending import KVCache, StaticCache, attend
+from vla.backbones.base import Backbone, Before, Heads, Turn
+from vla.backbones.llama import LlamaBlock, rotary, turned
 from vla.configuration import SmallConfig
 
 __all__ = ["Block", "SmallBackbone"]
@@ -38,7 +39,7 @@ class Block(nn.Module):
         self,
         x_BTW: Tensor,
         mask: Tensor | None = None,
-        cache: KVCache | None = None,
+        cache: KVCache | StaticCache | None = None,
         layer: int = 0,
         *,
         last: int | None = None,
@@ -99,26 +100,62 @@ class SmallBackbone(Backbone):
         """What follows the last block."""
         return self.norm
 
-    def new_cache(self) -> KVCache:
-        """An empty cache."""
-        return KVCache()
+    def new_cache(
+        self, *, batch: int | None = None, length: int | None = None, like: Tensor | None = None
+    ) -> KVCache | StaticCache:
+        """See `Backbone`."""
+        return KVCache() if length is None else StaticCache(length, whole=self.fixed is not None)
+
+    @property
+    def heads(self) -> Sequence[Heads]:
+        """Of each block."""
+        config, size = self.config, self.width // self.config.heads
+        kept = config.heads if config.block == "plain" else config.kv_heads or config.heads
+        return [Heads(config.heads, kept, size, size)] * config.layers
+
+    def turns(self, positions_BT: Tensor) -> Sequence[Turn]:
+        """Rotations for Llama's blocks; the plain ones have none."""
+        if self.config.block == "plain":
+            return super().turns(positions_BT)
+        turn = rotary(positions_BT, self.width // self.config.heads, self.config.theta)
+        return [functools.partial(turned, turn=turn)] * self.config.layers
 
     def forward(
         self,
         x_BTW: Tensor,
         mask: Tensor | None = None,
-        cache: KVCache | None = None,
+        cache: KVCache | StaticCache | None = None,
         *,
         last: int | None = None,
         positions: Tensor | None = None,
         before: Before | None = None,
     ) -> Tensor:
         """As `Backbone.forward`. `last` saves the other tokens' last layer."""
+        if self.config.block == "llama" and positions is None:
+            start = 0 if cache is None else cache.length
+            positions = torch.arange(start, start + x_BTW.shape[1], device=x_BTW.device)[None]
+        if not (isinstance(cache, StaticCache) and cache.whole):
+            return self._stack(x_BTW, mask, cache, last=last, positions=positions, before=before)
+        mask = cache.open(mask, x_BTW.shape[1], x_BTW.device)
+        # The first pass makes the memory; and what is done `before` a layer is another thing at every call.
+        run = self._stack if before or not cache.ready else self.fixed or self._stack
+        hidden = run(x_BTW, mask, cache, last=last, positions=positions, before=before)
+        cache.close(x_BTW.shape[1])
+        return hidden
+
+    def _stack(
+        self,
+        x_BTW: Tensor,
+        mask: Tensor | None,
+        cache: KVCache | StaticCache | None,
+        *,
+        last: int | None,
+        positions: Tensor | None,
+        before: Before | None,
+    ) -> Tensor:
         turn = None
         if self.config.block == "llama":
-            if positions is None:
-                start = 0 if cache is None else cache.length
-                positions = torch.arange(start, start + x_BTW.shape[1], device=x_BTW.device)[None]
+            assert positions is not None
             turn = rotary(positions, self.width // self.config.heads, self.config.theta)
         for i, block in enumerate(self.blocks):
             if before and i in before:

@@ -18,7 +18,7 @@ from vla.configuration.connector import (
     PerceiverConfig,
     QFormerConfig,
 )
-from vla.configuration.decoder import DecoderConfig
+from vla.configuration.decoder import DecoderConfig, FlowConfig
 from vla.configuration.fusion import (
     CrossAttentionConfig,
     FusionConfig,
@@ -43,6 +43,14 @@ from vla.configuration.model import VLAConfig
 from vla.configuration.processing import AugmentConfig, Convention, ProcessorConfig
 from vla.configuration.state import StateConfig
 from vla.configuration.text import PooledTextConfig, TextConfig, WordsConfig
+from vla.configuration.tokenizer import (
+    BinsConfig,
+    FastConfig,
+    Layout,
+    ResidualConfig,
+    SplineConfig,
+    TokenizerConfig,
+)
 from vla.configuration.training import AlignmentConfig, PartConfig, TuningConfig
 
 __all__ = [
@@ -50,18 +58,22 @@ __all__ = [
     "AudioConfig",
     "AugmentConfig",
     "BackboneConfig",
+    "BinsConfig",
     "CameraConfig",
     "ConnectorConfig",
     "ConvConfig",
     "Convention",
     "CrossAttentionConfig",
     "DecoderConfig",
+    "FastConfig",
+    "FlowConfig",
     "FusionConfig",
     "HistoryConfig",
     "ImageConfig",
     "ImageEncoderConfig",
     "IntermediateConfig",
     "LateConfig",
+    "Layout",
     "LinearConfig",
     "LogMelConfig",
     "MLPConfig",
@@ -73,9 +85,12 @@ __all__ = [
     "PrismaticConfig",
     "ProcessorConfig",
     "QFormerConfig",
+    "ResidualConfig",
     "SmallConfig",
+    "SplineConfig",
     "StateConfig",
     "TextConfig",
+    "TokenizerConfig",
     "TowerConfig",
     "TransformersConfig",
     "TuningConfig",

@@ -1,38 +1,93 @@
 """Settings of how the answer is written."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from vla.checks import at_least
+from vla.configuration.tokenizer import BinsConfig, Layout, TokenizerConfig
 from vla.errors import BadInput
 
-__all__ = ["DecoderConfig"]
+__all__ = ["DecoderConfig", "FlowConfig"]
 
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Action chunk of `horizon` steps x `dim` joints, each one of `bins` tokens.
+    """Action chunks of `horizon` steps x `dim` joints, written as the codes of a tokenizer.
 
-    kind: `parallel`, one pass, one query token a step; or `autoregressive`, token by token.
+    kind: `parallel`, all codes in one pass; `blockwise`, in passes of `block` groups (with bins: control
+    steps), each seeing those before it; or `autoregressive`, code by code.
     ids: `own`, action ids follow the words and have a table and a head of their own; or `overwrite`, the last
-    `bins` ids of the language model's own vocabulary stand for actions, in OpenVLA's order and with its bins.
+    ids of the language model's own vocabulary stand for actions, as in OpenVLA.
     start: with `overwrite`, the language model's token after which the answer begins (OpenVLA: 29871).
-    smoothing: standard deviation in bins of the soft target (0: one-hot).
-    readout: `median`, the bin where the cumulative probability passes one half; or `mode`, the likeliest.
+    forced: the most control steps of a chunk that may be given beforehand (real-time chunking): a parallel
+    decoder learns in training to go on from them (Black et al. 2025, training-time action conditioning).
+    smoothing: standard deviation in codes of the soft target, for ordered codes (0: one-hot).
+    readout: `median`, the code where the cumulative probability passes one half, or `mode`, the likeliest,
+    which is also what codes without an order get.
     """
 
-    kind: Literal["parallel", "autoregressive"] = "parallel"
+    kind: Literal["parallel", "blockwise", "autoregressive"] = "parallel"
     ids: Literal["own", "overwrite"] = "own"
     start: int = 0
     horizon: int = 10
     dim: int = 6
-    bins: int = 256
+    tokenizer: TokenizerConfig = field(default_factory=BinsConfig)
+    block: int = 1
+    forced: int = 0
     smoothing: float = 3.0
     readout: Literal["median", "mode"] = "median"
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "horizon", "dim")
-        at_least(self, 2, "bins")
-        at_least(self, 0, "smoothing", "start")
+        at_least(self, 1, "horizon", "dim", "block")
+        at_least(self, 0, "smoothing", "start", "forced")
+        layout = self.layout
         if self.ids == "overwrite" and self.kind != "autoregressive":
             raise BadInput("decoder.ids=overwrite needs decoder.kind=autoregressive")
+        if not layout.fixed and self.kind != "autoregressive":
+            raise BadInput(
+                f"decoder.kind={self.kind} needs codes of a fixed number; decoder.tokenizer.kind="
+                f"{self.tokenizer.kind} gives more or fewer: use decoder.kind=autoregressive"
+            )
+        if self.kind == "blockwise" and layout.groups % self.block:
+            raise BadInput(
+                f"decoder.block={self.block} must divide the chunk's {layout.groups} groups of codes"
+            )
+        if self.forced and not (self.kind == "parallel" and layout.time_local):
+            raise BadInput("decoder.forced is for decoder.kind=parallel with decoder.tokenizer.kind=bins")
+        if self.forced >= self.horizon:
+            raise BadInput(f"decoder.forced={self.forced} must be less than decoder.horizon={self.horizon}")
+
+    @property
+    def layout(self) -> Layout:
+        """How the codes of a chunk stand."""
+        return self.tokenizer.layout(self.horizon, self.dim)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Groups that the answer's tokens stand for, and codes in each: single codes if autoregressive."""
+        layout = self.layout
+        single = self.kind == "autoregressive"
+        return (layout.length, 1) if single else (layout.groups, layout.width)
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """A continuous answer: an action expert of its own, which looks at the prefix's keys and values layer by
+    layer and carries noise to a chunk (pi0, Black et al. 2024).
+
+    width, mlp: of the expert. steps: of Euler's method when it acts. forced: as for `DecoderConfig`.
+    """
+
+    kind: Literal["flow"] = "flow"
+    horizon: int = 10
+    dim: int = 6
+    width: int = 128
+    mlp: int = 512
+    steps: int = 5
+    forced: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "horizon", "dim", "width", "mlp", "steps")
+        at_least(self, 0, "forced")
+        if self.forced >= self.horizon:
+            raise BadInput(f"decoder.forced={self.forced} must be less than decoder.horizon={self.horizon}")

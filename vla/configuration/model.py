@@ -8,8 +8,8 @@ from typing import Any, Literal
 from vla.configuration.audio import AudioConfig
 from vla.configuration.backbone import BackboneConfig, SmallConfig, TransformersConfig
 from vla.configuration.connector import ConnectorConfig, LinearConfig
-from vla.configuration.decoder import DecoderConfig
-from vla.configuration.fusion import FusionConfig, NativeFusionConfig, UnifiedConfig
+from vla.configuration.decoder import DecoderConfig, FlowConfig
+from vla.configuration.fusion import FusionConfig, LateConfig, NativeFusionConfig, UnifiedConfig
 from vla.configuration.image import HistoryConfig, ImageConfig, NativeConfig, VLMVisionConfig
 from vla.configuration.processing import ProcessorConfig
 from vla.configuration.state import StateConfig
@@ -41,7 +41,7 @@ class VLAConfig:
     connector: ConnectorConfig = field(default_factory=LinearConfig)
     fusion: FusionConfig = field(default_factory=UnifiedConfig)
     backbone: BackboneConfig = field(default_factory=SmallConfig)
-    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    decoder: DecoderConfig | FlowConfig = field(default_factory=DecoderConfig)
     processor: ProcessorConfig = field(default_factory=ProcessorConfig)
     order: tuple[Segment, ...] = ("text", "images", "audio", "state")
     tuning: TuningConfig = field(default_factory=TuningConfig)
@@ -107,7 +107,10 @@ def _check_parts(config: VLAConfig) -> None:
             raise BadInput("text.tokenizer=backbone needs backbone.kind=transformers")
     elif "bos" in config.order:
         raise BadInput("order holds bos, which needs text.kind=words")
-    if config.decoder.ids == "overwrite" and not (pretrained and isinstance(config.text, WordsConfig)):
+    if isinstance(config.decoder, FlowConfig):
+        if isinstance(config.fusion, LateConfig):
+            raise BadInput("decoder.kind=flow reads one prefix, of which fusion.kind=late has several")
+    elif config.decoder.ids == "overwrite" and not (pretrained and isinstance(config.text, WordsConfig)):
         raise BadInput("decoder.ids=overwrite needs backbone.kind=transformers and text.kind=words")
     if config.alignment is not None:
         named = {name for pair in config.alignment.pairs for name in pair}

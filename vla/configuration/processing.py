@@ -21,6 +21,7 @@ class ProcessorConfig:
     None: all.
     robots: as `StateConfig.robots`, for a model that takes no state: names of the robots (or data sets) whose
     action statistics it has, chosen by an observation's `robot`.
+    control_hz: control steps a second, by which chunks get their time stamps; None: the training data's.
     """
 
     relative: tuple[bool, ...] = (True, True, True, True, True, False)
@@ -28,8 +29,10 @@ class ProcessorConfig:
     state: Convention = "min_max"
     normalised: tuple[bool, ...] | None = None
     robots: tuple[str, ...] = ()
+    control_hz: float | None = None
 
     def __post_init__(self) -> None:
+        at_least(self, 1e-3, "control_hz")
         if self.actions == "mean_std":
             raise BadInput("processor.actions: 'mean_std' has no bounds, so it cannot be cut into bins")
         if len(set(self.robots)) != len(self.robots) or "" in self.robots:

@@ -10,13 +10,25 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from vla.configuration import VLAConfig
 from vla.data.statistics import FeatureStatistics, Statistics
 from vla.data.transforms import Chain, Normalise, RelativeActions
 from vla.errors import BadInput
 
-__all__ = ["Joints", "Sample", "fitted", "relative_actions", "robot_names", "rows_by_robot", "widen"]
+__all__ = [
+    "Joints",
+    "Sample",
+    "fitted",
+    "own_rows",
+    "own_sample",
+    "relative_actions",
+    "robot_names",
+    "rows_by_robot",
+    "widen",
+]
 
 Floats = npt.NDArray[np.float32]
 Sample = tuple[Floats | None, Floats, npt.NDArray[np.bool_] | None]
@@ -104,3 +116,15 @@ def rows_by_robot(robots: Sequence[str]) -> Iterator[tuple[str, npt.NDArray[np.i
     names = np.asarray(robots)
     for name in dict.fromkeys(robots):
         yield name, np.flatnonzero(names == name)
+
+
+def own_rows(widths: Sequence[int], width: int) -> Tensor:
+    """bool [B, width]: the first of each row."""
+    return torch.arange(width) < torch.tensor(widths)[:, None]
+
+
+def own_sample(joints: Joints, state: Floats | None, actions: Floats) -> dict[str, Any]:
+    """A robot's own numbers out of rows filled up to the model's width."""
+    dim = joints.action_dim
+    own = None if state is None else np.asarray(state, dtype=np.float32)[..., :dim]
+    return {"state": own, "actions": np.asarray(actions)[..., :dim]}

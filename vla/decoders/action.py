@@ -1,11 +1,12 @@
-"""Action decoders: hidden vectors at the answer's places -> distributions over action bins.
+"""Decoders of action codes: hidden vectors at the answer's places -> distributions over codes.
 
-`ParallelDecoder` asks with one query token a step and reads all joints of the step from it; the whole chunk
-takes one pass. `AutoregressiveDecoder` writes step by step, joint by joint, with ids of its own;
-`OverwritingDecoder` does so with a language model's last words. In all of them an id outside the action range
-cannot come out, whatever the weights.
+The codes of a chunk form a grid of groups (with bins: one a control step) of `width` codes (one a joint). One
+answer token stands for a group. `CodeDecoder` writes the groups in blocks: all in one pass (parallel), some
+at a time (blockwise), or, with a token of its own for every code, one by one (autoregressive).
+`OverwritingDecoder` writes code by code with a language model's last words. In all of them an id outside the
+action range cannot come out, whatever the weights.
 
-Shapes: B batch, S steps, D joints, Q bins, V vocabulary, W width.
+Shapes: B batch, G groups of which K are known, n codes a group, Q codes, W width.
 """
 
 import math
@@ -20,132 +21,94 @@ from vla.tokens.vocabulary import Vocabulary
 
 __all__ = [
     "ActionDecoder",
-    "AutoregressiveDecoder",
+    "CodeDecoder",
     "OverwritingDecoder",
-    "ParallelDecoder",
     "action_loss",
     "build_decoder",
     "read_out",
 ]
 
 
-class ParallelDecoder(nn.Module):
-    """One query token a step; from it one head of `bins` a joint."""
-
-    causal = False
-
-    def __init__(self, config: DecoderConfig, vocabulary: Vocabulary, width: int) -> None:
-        super().__init__()
-        self.config, self.vocabulary = config, vocabulary
-        self.query = nn.Parameter(torch.randn(config.horizon, width) * 0.5)
-        self.head = nn.Linear(width, config.dim * config.bins)
-        nn.init.normal_(self.head.weight, std=0.02)
-        nn.init.zeros_(self.head.bias)
-
-    @property
-    def answers(self) -> int:
-        """Number of answer tokens."""
-        return self.config.horizon
-
-    def embed(self, batch: int, ids_BSD: Tensor | None) -> Tensor:
-        """[B, S, W], the same whatever the answer is."""
-        return self.query.expand(batch, -1, -1)
-
-    def logits(self, hidden_BSW: Tensor) -> Tensor:
-        """[B, S, W] -> float32 [B, S, D, Q]."""
-        return self.head(hidden_BSW).float().unflatten(-1, (self.config.dim, self.config.bins))
-
-
-class AutoregressiveDecoder(nn.Module):
-    """S * D answer tokens in time order, each seeing those before it.
-
-    It has a table and a head of its own for the ids from the first action id on: actions and control tokens.
-    """
-
-    causal = True
+class CodeDecoder(nn.Module):
+    """One query token a group; it also reads the codes of the group one block earlier. From each token one
+    head of Q scores a code."""
 
     def __init__(self, config: DecoderConfig, vocabulary: Vocabulary, width: int) -> None:
         super().__init__()
-        self.config, self.vocabulary = config, vocabulary
-        self.first = vocabulary.action_range.start
-        own = vocabulary.size - self.first
-        self.table = nn.Embedding(own, width)
-        self.place = nn.Parameter(torch.randn(self.answers, width) * 0.02)
-        self.head = nn.Linear(width, own)
-        nn.init.normal_(self.table.weight, std=0.5)
+        self.config, self.vocabulary, self.codes = config, vocabulary, config.layout.codes
+        self.groups, self.width = config.grid
+        self.block = {"parallel": self.groups, "blockwise": config.block, "autoregressive": 1}[config.kind]
+        self.query = nn.Parameter(torch.randn(self.groups, width) * 0.5)
+        self.table = None
+        if self.block < self.groups or config.forced:
+            self.table = nn.Embedding(self.width * self.codes, width)
+            nn.init.normal_(self.table.weight, std=0.5 / self.width**0.5)
+        self.head = nn.Linear(width, self.width * self.codes)
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
 
-    @property
-    def answers(self) -> int:
-        """Number of answer tokens."""
-        return self.config.horizon * self.config.dim
+    def embed(self, batch: int, ids_BKn: Tensor | None, forced_B: Tensor | None = None) -> Tensor:
+        """What the answer's places read, [B, min(K + block, G), W]: those of the known groups and of the
+        block after them. forced_B: in one pass, how many first groups are given (their codes are read)."""
+        known = 0 if ids_BKn is None else ids_BKn.shape[1]
+        count = min(known + self.block, self.groups)
+        x = self.query[:count].expand(batch, -1, -1)
+        if self.table is None or ids_BKn is None:
+            return x
+        codes = ids_BKn.reshape(batch, known, self.width) - self.vocabulary.action_range.start
+        offset = torch.arange(self.width, device=codes.device) * self.codes
+        said_BKW = self.table(codes + offset).sum(2)
+        if self.block == self.groups:
+            if forced_B is None:
+                return x
+            given = torch.arange(known, device=codes.device) < forced_B[:, None]
+            return x + F.pad(said_BKW * given[..., None], (0, 0, 0, count - known))
+        before = count - self.block
+        return x + F.pad(said_BKW[:, :before], (0, 0, self.block, 0))
 
-    def embed(self, batch: int, ids_BSD: Tensor | None) -> Tensor:
-        """What the answer's places read: the start token, then the ids known so far. -> [B, n + 1, W], or
-        [B, S * D, W] when all are known (the last is read by nobody)."""
-        known = _said(batch, ids_BSD, self.vocabulary.bos, self.answers, self.place.device)
-        return self.table(known - self.first) + self.place[: known.shape[1]]
-
-    def next_logits(self, hidden_BTW: Tensor) -> Tensor:
-        """[B, T, W] -> float32 [B, T, Q]: the action range alone, whatever the head says of other ids."""
-        return self.head(hidden_BTW).float()[..., : self.config.bins]
-
-    def logits(self, hidden_BTW: Tensor) -> Tensor:
-        """[B, S * D, W] -> float32 [B, S, D, Q]."""
-        return self.next_logits(hidden_BTW).unflatten(1, (self.config.horizon, self.config.dim))
+    def logits(self, hidden_BGW: Tensor) -> Tensor:
+        """[B, G, W] -> float32 [B, G, n, Q]."""
+        return self.head(hidden_BGW).float().unflatten(-1, (self.width, self.codes))
 
 
 class OverwritingDecoder(nn.Module):
-    """S * D answer tokens written with the language model's own table and head (RT-2, OpenVLA): the last
-    `bins` ids of its vocabulary stand for actions. It has no weights."""
+    """Code by code with the language model's own table and head (RT-2, OpenVLA): the last ids of its
+    vocabulary stand for actions. It has no weights."""
 
-    causal = True
+    width = block = 1
 
     def __init__(self, config: DecoderConfig, vocabulary: Vocabulary, backbone: Backbone) -> None:
         super().__init__()
         self.config, self.vocabulary = config, vocabulary
+        self.groups, self.codes = config.layout.length, config.layout.codes
         self._backbone = (backbone,)  # in a tuple: its weights are the backbone's, not registered here again
 
-    @property
-    def answers(self) -> int:
-        """Number of answer tokens."""
-        return self.config.horizon * self.config.dim
-
-    def embed(self, batch: int, ids_BSD: Tensor | None) -> Tensor:
-        """As `AutoregressiveDecoder.embed`; the start token is the config's ``start``."""
+    def embed(self, batch: int, ids_BKn: Tensor | None, forced_B: Tensor | None = None) -> Tensor:
+        """As `CodeDecoder.embed`: the config's ``start``, then what was said."""
         device = next(self._backbone[0].parameters()).device
-        return self._backbone[0].embed(_said(batch, ids_BSD, self.config.start, self.answers, device))
+        said = torch.full((batch, 1), self.config.start, device=device)
+        if ids_BKn is not None:
+            said = torch.cat([said, ids_BKn.flatten(1)], 1)[:, : self.groups]
+        return self._backbone[0].embed(said)
 
-    def next_logits(self, hidden_BTW: Tensor) -> Tensor:
-        """[B, T, W] -> float32 [B, T, Q]: the action range alone."""
+    def logits(self, hidden_BGW: Tensor) -> Tensor:
+        """[B, G, W] -> float32 [B, G, 1, Q]: the action range alone."""
         ids = self.vocabulary.action_range
-        return self._backbone[0].head(hidden_BTW).float()[..., ids.start : ids.stop]
-
-    def logits(self, hidden_BTW: Tensor) -> Tensor:
-        """[B, S * D, W] -> float32 [B, S, D, Q]."""
-        return self.next_logits(hidden_BTW).unflatten(1, (self.config.horizon, self.config.dim))
+        return self._backbone[0].head(hidden_BGW).float()[..., None, ids.start : ids.stop]
 
 
-def _said(batch: int, ids_BSD: Tensor | None, start: int, answers: int, device: torch.device) -> Tensor:
-    """What was said before each place: int64 [B, n + 1], at most `answers` long."""
-    first = torch.full((batch, 1), start, device=device)
-    return first if ids_BSD is None else torch.cat([first, ids_BSD.flatten(1)], 1)[:, :answers]
-
-
-ActionDecoder = ParallelDecoder | AutoregressiveDecoder | OverwritingDecoder
+ActionDecoder = CodeDecoder | OverwritingDecoder
 
 
 def build_decoder(config: DecoderConfig, vocabulary: Vocabulary, backbone: Backbone) -> ActionDecoder:
     """The decoder of a config."""
     if config.ids == "overwrite":
         return OverwritingDecoder(config, vocabulary, backbone)
-    kind = AutoregressiveDecoder if config.kind == "autoregressive" else ParallelDecoder
-    return kind(config, vocabulary, backbone.width)
+    return CodeDecoder(config, vocabulary, backbone.width)
 
 
 def read_out(logits: Tensor, rule: str) -> Tensor:
-    """float [..., Q] -> int64 [...], the bin chosen by the `median` or the `mode`."""
+    """float [..., Q] -> int64 [...], the code chosen by the `median` or the `mode`."""
     if rule == "mode":
         return logits.argmax(-1)
     below = F.softmax(logits.float(), -1).cumsum(-1) < 0.5
@@ -153,39 +116,32 @@ def read_out(logits: Tensor, rule: str) -> Tensor:
 
 
 def action_loss(
-    logits_BSDQ: Tensor,
-    bins_BSD: Tensor,
-    is_pad_BS: Tensor,
-    smoothing: float,
-    joints_BD: Tensor | None = None,
+    logits: Tensor, codes: Tensor, counts: Tensor, smoothing: float = 0.0, ordered: bool = True
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Cross-entropy against bins, softened over their neighbours by a Gaussian of `smoothing` bins.
+    """Cross-entropy of scores [..., Q] against codes [...], over those that `counts` (bool [...]).
 
-    Steps past the episode's end (`is_pad`) count nothing, nor do joints that the robot lacks (where `joints`
-    is False). Beside it, of the likeliest bin: `action_l1`, its mean distance in bins, and `action_accuracy`,
-    how often it is the right one.
+    smoothing: softened over neighbouring codes by a Gaussian of so many codes. Beside it, of the likeliest
+    code: `action_accuracy`, how often it is the right one, and, where codes are `ordered`, `action_l1`, its
+    mean distance in codes.
     """
-    bins = logits_BSDQ.shape[-1]
-    real_BSD = (~is_pad_BS)[..., None].float().expand(bins_BSD.shape)
-    if joints_BD is not None:
-        real_BSD = real_BSD * joints_BD[:, None]
-    count = real_BSD.sum().clamp(min=1.0)
-    logp = F.log_softmax(logits_BSDQ.float(), -1)
+    total = logits.shape[-1]
+    real = counts.float()
+    count = real.sum().clamp(min=1.0)
+    logp = F.log_softmax(logits.float(), -1)
     if smoothing > 0:
         # Only the few neighbours that carry weight are gathered: a full table would cost 256 products.
         reach = math.ceil(3 * smoothing)
-        step = torch.arange(-reach, reach + 1, device=bins_BSD.device)
-        near = bins_BSD[..., None] + step
-        weight = torch.exp(-0.5 * (step / smoothing) ** 2) * ((near >= 0) & (near < bins))
+        step = torch.arange(-reach, reach + 1, device=codes.device)
+        near = codes[..., None] + step
+        weight = torch.exp(-0.5 * (step / smoothing) ** 2) * ((near >= 0) & (near < total))
         weight = weight / weight.sum(-1, keepdim=True)
-        loss_BSD = -(weight * logp.gather(-1, near.clamp(0, bins - 1))).sum(-1)
+        each = -(weight * logp.gather(-1, near.clamp(0, total - 1))).sum(-1)
     else:
-        loss_BSD = -logp.gather(-1, bins_BSD[..., None]).squeeze(-1)
-    loss = (loss_BSD * real_BSD).sum() / count
+        each = -logp.gather(-1, codes[..., None]).squeeze(-1)
+    loss = (each * real).sum() / count
     with torch.no_grad():
-        off = (logits_BSDQ.argmax(-1) - bins_BSD).abs()
-        scalars = {
-            "action_l1": (off * real_BSD).sum() / count,
-            "action_accuracy": ((off == 0) * real_BSD).sum() / count,
-        }
+        off = (logits.argmax(-1) - codes).abs()
+        scalars = {"action_accuracy": ((off == 0) * real).sum() / count}
+        if ordered:
+            scalars["action_l1"] = (off * real).sum() / count
     return loss, scalars

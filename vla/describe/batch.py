@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from vla.configuration import VLAConfig
+from vla.configuration import FlowConfig, VLAConfig
 from vla.tokens.vocabulary import Vocabulary
 
 __all__ = ["dummy_batch"]
@@ -38,10 +38,15 @@ def dummy_batch(config: VLAConfig, batch: int = 1, *, seed: int = 0, device: str
         found["state"] = torch.rand(batch, config.state.dim, generator=random) * 2 - 1
         if config.state.robots:
             found["robot"] = torch.randint(len(config.state.robots), (batch,), generator=random)
-    ids = Vocabulary(config.vocabulary, decoder.bins, decoder.ids == "overwrite").action_range
-    chunk = (batch, decoder.horizon, decoder.dim)
-    found["targets"] = torch.randint(ids.start, ids.stop, chunk, generator=random)
-    found["action_is_pad"] = torch.zeros(chunk[:2], dtype=torch.bool)
+    if isinstance(decoder, FlowConfig):
+        chunk = (batch, decoder.horizon, decoder.dim)
+        found["actions"] = torch.rand(chunk, generator=random) * 2 - 1
+        found["action_mask"] = torch.ones(chunk, dtype=torch.bool)
+    else:
+        ids = Vocabulary.of(config).action_range
+        codes = (batch, *decoder.grid)
+        found["targets"] = torch.randint(ids.start, ids.stop, codes, generator=random)
+        found["target_mask"] = torch.ones(codes, dtype=torch.bool)
     found["points"] = torch.rand(batch, 2 * len(image.cameras), 3, generator=random)
     found["points"][..., 2] = 1.0
     return _move(found, device)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vla.configuration import SmallConfig, VLAConfig
+from vla.decoders.flow import FlowDecoder
 from vla.describe.advice import warnings_of
 from vla.describe.batch import dummy_batch
 from vla.describe.description import STAGES, Description, Flow, Memory, Part, Pass, Size
@@ -122,8 +123,8 @@ def _watched(model: VLA, seen: _Seen) -> Iterator[None]:
     hooks += [senses.register_forward_hook(sensed), model.fusion.register_forward_hook(fused)]
     new_cache = model.backbone.new_cache
 
-    def noted() -> Any:
-        seen.caches.append(new_cache())
+    def noted(**room: Any) -> Any:
+        seen.caches.append(new_cache())  # one that grows: what it comes to is what is needed
         return seen.caches[-1]
 
     model.backbone.new_cache = noted  # type: ignore[method-assign]
@@ -170,14 +171,16 @@ def _part(name: str, roots: Sequence[nn.Module | nn.Parameter], flops: int, bits
 
 
 def _pass(model: VLA, context: Context, seen: _Seen) -> Pass:
-    count, answers = context.tokens.x.shape[1], model.decoder.answers
+    count = context.tokens.x.shape[1]
+    # A flow's expert looks at the prefix from outside: the backbone itself answers nothing.
+    answers = 0 if isinstance(model.decoder, FlowDecoder) else model.decoder.groups
     mask = model.attention_mask(Tokens(torch.empty(1, count, 1)), answers)  # all present, with values
     standing = {name for name, _ in context.names}
     beside, layers = [], []
     if isinstance(model.fusion, CrossAttentionFusion):
         beside = [(name, tokens) for name, tokens in seen.tokens.items() if name not in standing]
         layers = sorted(map(int, model.fusion.gates))
-    segments = [*context.names, ("answer", answers)]
+    segments = [*context.names, *([("answer", answers)] if answers else [])]
     return Pass(segments, beside, layers, mask.reshape(mask.shape[-2:]))
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from vla.configuration import (
+    BinsConfig,
     CameraConfig,
     DecoderConfig,
     ImageConfig,
@@ -120,7 +121,7 @@ def model_config(path: Path, layout: Layout, shards: Shards) -> VLAConfig:
                 start=START,
                 horizon=1,
                 dim=layout.dim,
-                bins=layout.bins,
+                tokenizer=BinsConfig(count=layout.bins, spacing="openvla"),
                 smoothing=0,
                 readout="mode",
             ),

@@ -1,10 +1,12 @@
-"""One id space for all tokens, with named ranges: ``text words | action bins | control``.
+"""One id space for all tokens, with named ranges: ``text words | action codes | control``.
 
 On a pretrained tokenizer there are two ways: append the action ids after its words, or overwrite: the last
 words' ids stand for actions, as in RT-2 and OpenVLA.
 """
 
 from dataclasses import dataclass
+
+from vla.configuration import FlowConfig, VLAConfig
 
 __all__ = ["CONTROLS", "Vocabulary"]
 
@@ -13,17 +15,25 @@ CONTROLS = ("pad", "bos", "eos")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """`text` words, then `bins` action tokens, then the control tokens; with `overwrite` the action tokens
+    """`text` words, then `codes` action tokens, then the control tokens; with `overwrite` the action tokens
     are the last words.
 
-    >>> v = Vocabulary(text=100, bins=256)
+    >>> v = Vocabulary(text=100, codes=256)
     >>> v.action_range, v.pad, v.size
     (range(100, 356), 356, 359)
     """
 
     text: int
-    bins: int = 256
+    codes: int = 256
     overwrite: bool = False
+
+    @classmethod
+    def of(cls, config: VLAConfig) -> "Vocabulary":
+        """A model's. One whose actions are continuous has no action ids."""
+        decoder = config.decoder
+        if isinstance(decoder, FlowConfig):
+            return cls(config.vocabulary, 0)
+        return cls(config.vocabulary, decoder.layout.codes, decoder.ids == "overwrite")
 
     @property
     def text_range(self) -> range:
@@ -32,9 +42,9 @@ class Vocabulary:
 
     @property
     def action_range(self) -> range:
-        """Ids of action bins; bin b is ``action_range[b]``."""
-        start = self.text - self.bins if self.overwrite else self.text
-        return range(start, start + self.bins)
+        """Ids of action codes; code c is ``action_range[c]``."""
+        start = self.text - self.codes if self.overwrite else self.text
+        return range(start, start + self.codes)
 
     @property
     def control_range(self) -> range:

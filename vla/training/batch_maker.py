@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from vla.configuration import AugmentConfig, CameraConfig, VLAConfig
+from vla.configuration import AugmentConfig, CameraConfig, FlowConfig, VLAConfig
 from vla.data.augment import augment
 from vla.data.batches import ChunkData, Gather
 from vla.data.cache import open_cache
@@ -20,7 +20,8 @@ __all__ = ["BatchMaker"]
 
 
 class BatchMaker:
-    """Frames -> a batch on the device; a training batch is augmented by its own random numbers."""
+    """Frames -> a batch on the device. A training batch is augmented by its own random numbers, and some of
+    its first actions are given, where the decoder is to learn to go on from them."""
 
     def __init__(
         self, config: RunConfig, data: ChunkData, processor: Processor, device: torch.device
@@ -60,11 +61,19 @@ class BatchMaker:
         batch = self.processor.batch(raw)
         if self.device.type == "cuda":
             batch = _to_device(batch, self.device)
-        if start is None or self.augment is None:
+        if start is None:
             return batch
         generator = torch.Generator(self.device)
         generator.manual_seed((self.seed << 40) + start)
-        return augment(batch, generator, self.augment)
+        if self.augment is not None:
+            batch = augment(batch, generator, self.augment)
+        decoder = self.processor.config.decoder
+        if isinstance(decoder, FlowConfig):
+            batch["noise_seed"] = torch.tensor((self.seed << 40) + start)
+        if forced := decoder.forced:
+            count = (len(frames),)
+            batch["forced"] = torch.randint(forced + 1, count, generator=generator, device=self.device)
+        return batch
 
 
 def _kept(data: ChunkData, camera: CameraConfig, model: VLAConfig) -> int | None:

@@ -1,5 +1,6 @@
-"""Statistics of the training data become the processor's: all of a new model's; of a model that training goes
-on from (``init=``) those of robots it did not know, and others only where that is asked for.
+"""Statistics of the training data become the processor's: all of a new model's, to which its action codes are
+fitted as well; of a model that training goes on from (``init=``) those of robots it did not know, and others
+only where that is asked for.
 
 A policy's action tokens mean what its statistics say. New ones under old weights change what every token
 means, so they are not put in place silently.
@@ -36,8 +37,7 @@ def fit(config: VLAConfig, tokenizer: WordTokenizer, data: ChunkData, frames: _I
         if robot not in data.robots:
             place = "model.processor" if config.state is None else "model.state"
             raise BadInput(f"{place}.robots names '{robot}', but no dataset is of it")
-    samples = _samples(data, frames, seed, robot_names(config))
-    return Processor(config, tokenizer, Statistics(fitted(config, samples)))
+    return Processor.fit(config, tokenizer, _samples(data, frames, seed, robot_names(config)), seed=seed)
 
 
 def refit(
@@ -53,7 +53,8 @@ def refit(
         why = "as reading.statistics=refit asks" if name in known else "the checkpoint does not know it"
         print(f"statistics{whose} are fitted to the data: {why}", flush=True)
     new = fitted(config, _samples(data, frames, run.seed, robots))
-    return Processor(config, processor.tokenizer, Statistics({**processor.statistics.features, **new}))
+    statistics = Statistics({**processor.statistics.features, **new})
+    return Processor(config, processor.tokenizer, statistics, processor.actions)
 
 
 def with_new_robots(config: VLAConfig, datasets: Sequence[EpisodeDataset]) -> VLAConfig:

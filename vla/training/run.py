@@ -139,6 +139,10 @@ def _new(config: RunConfig, data: ChunkData, frames: _Ints, words: Sequence[str]
     """A new model and its processor, fitted to the data."""
     tokenizer = _tokenizer(config.model, [*data.tasks, *words])
     settings = with_own_sizes(dataclasses.replace(config.model, vocabulary=tokenizer.size))
+    rates = {float(source.dataset.fps) for source in data.sources}
+    if settings.processor.control_hz is None and len(rates) == 1:
+        timed = dataclasses.replace(settings.processor, control_hz=rates.pop())
+        settings = dataclasses.replace(settings, processor=timed)
     processor = fit(settings, tokenizer, data, frames, config.seed)
     model = VLA(settings)
     rows = getattr(model.backbone, "vocabulary", None)

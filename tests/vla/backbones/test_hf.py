@@ -54,7 +54,7 @@ def test_mask_is_obeyed(name: str) -> None:
     backbone = tiny(name)
     x = backbone.embed(ids())
     other = torch.cat([x[:, :P], backbone.embed(ids(seed=2))[:, P:]], 1)
-    mask = prefix_lm_mask(P, A, causal=True)
+    mask = prefix_lm_mask(P, A, block=1)
     one, two = backbone(x, mask), backbone(other, mask)
     assert torch.equal(one[:, :P], two[:, :P])  # the prefix sees no answer
     assert not close(one[:, P:], two[:, P:], 1e-2)
@@ -74,7 +74,7 @@ def test_mask_is_obeyed(name: str) -> None:
 @torch.no_grad()
 def test_cache_changes_nothing(name: str) -> None:
     backbone = tiny(name)
-    x, mask = backbone.embed(ids()), prefix_lm_mask(P, A, causal=True)
+    x, mask = backbone.embed(ids()), prefix_lm_mask(P, A, block=1)
     places = torch.tensor([list(range(T)), [*range(P), *range(P + 3, T + 3)]])
     for positions in (None, places):
         wanted = backbone(x, mask, positions=positions)
@@ -159,7 +159,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(name: str) -> None:
         hook = backbone.core.layers[0].self_attn.register_forward_hook(lambda *_, r=runs: r.append(1))
         x = backbone.embed(ids())
         before = {1: lambda h, gate=gate: h + gate * h.roll(1, 1)}
-        mask = prefix_lm_mask(P, A, causal=True)
+        mask = prefix_lm_mask(P, A, block=1)
         # Two passes before one backward: what the second one is told must not reach the first one's layers.
         one = backbone(x, mask, before=before)
         two = backbone(x.flip(1), mask)
@@ -200,11 +200,11 @@ def test_a_copy_runs_by_itself() -> None:
     other = copy.deepcopy(backbone)
     assert other.state_dict().keys() == backbone.state_dict().keys()
     x = backbone.embed(ids()).detach()
-    wanted = backbone(x, prefix_lm_mask(P, A, causal=True))
+    wanted = backbone(x, prefix_lm_mask(P, A, block=1))
     with torch.no_grad():
         for parameter in backbone.parameters():
             parameter.zero_()
-    assert torch.equal(other(x, prefix_lm_mask(P, A, causal=True)), wanted)
+    assert torch.equal(other(x, prefix_lm_mask(P, A, block=1)), wanted)
     assert other.layer_list[0] is other.core.layers[0] is not backbone.layer_list[0]
 
 

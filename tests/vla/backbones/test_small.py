@@ -39,7 +39,7 @@ def test_llama_blocks_equal_those_of_transformers(kv_heads: int | None) -> None:
         wanted = theirs(inputs_embeds=x).last_hidden_state
         found = ours(x, torch.ones(9, 9, dtype=torch.bool).tril())
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
-        mask = prefix_lm_mask(6, 3, causal=True)
+        mask = prefix_lm_mask(6, 3, block=1)
         wanted = theirs(
             inputs_embeds=x, attention_mask=mask[None, None].expand(2, -1, -1, -1)
         ).last_hidden_state
@@ -50,7 +50,7 @@ def test_llama_blocks_equal_those_of_transformers(kv_heads: int | None) -> None:
 def test_the_last_tokens_and_the_cache_change_nothing(block: str) -> None:
     torch.manual_seed(0)
     backbone = SmallBackbone(SmallConfig("small", 32, 2, 4, 48, block)).eval()  # type: ignore[arg-type]
-    x, mask = torch.randn(2, 9, 32), prefix_lm_mask(6, 3, causal=True)
+    x, mask = torch.randn(2, 9, 32), prefix_lm_mask(6, 3, block=1)
     with torch.no_grad():
         whole = backbone(x, mask)
         torch.testing.assert_close(backbone(x, mask, last=3), whole[:, 6:])

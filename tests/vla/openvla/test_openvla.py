@@ -36,7 +36,7 @@ CASES = [
 def test_tokens_and_actions_are_the_originals(published: Published, loaded: tuple[VLA, Processor]) -> None:
     model, processor = loaded
     asked = [observe(picture(seed), task, key) for seed, task, key in CASES]
-    ids = model.act(processor.batch(asked))  # all in one batch; the original takes one by one
+    ids = generate(model, processor.batch(asked)).ids  # all in one batch; the original takes one by one
     seen = set()
     for mine, (seed, task, key) in zip(ids, CASES, strict=True):
         said, actions, scores = published.predict(picture(seed), task, key)
@@ -46,9 +46,9 @@ def test_tokens_and_actions_are_the_originals(published: Published, loaded: tupl
         best = scores.topk(2).values
         assert (best[:, 0] - best[:, 1]).min() > 1e-4
         assert mine.flatten().tolist()[: len(said)] == said
-        found = processor.decode(mine[None], None, key)
-        assert found.shape == (1, 1, len(actions))
-        np.testing.assert_allclose(found[0, 0], actions, rtol=1e-6, atol=1e-6)
+        found = processor.decode(mine, None, key)
+        assert found.shape == (1, len(actions))
+        np.testing.assert_allclose(found[0], actions, rtol=1e-6, atol=1e-6)
         seen.add(tuple(said))
     assert len(seen) >= len(CASES) - 1  # pictures and sentences matter
 
@@ -60,10 +60,10 @@ def test_scores_are_the_originals_with_and_without_a_cache(
     said, _, scores = published.predict(picture(3), INSTRUCTIONS[1], "bridge_orig")
     batch = processor.batch([observe(picture(3), INSTRUCTIONS[1], "bridge_orig")])
     with torch.no_grad():
-        logits, _ = model({**batch, "targets": torch.tensor(said).view(1, 1, -1)})
-    torch.testing.assert_close(logits[0, 0], scores[:, FIRST:VOCABULARY], rtol=0, atol=1e-4)
+        logits, _ = model({**batch, "targets": torch.tensor(said).view(1, -1, 1)})
+    torch.testing.assert_close(logits[0, :, 0], scores[:, FIRST:VOCABULARY], rtol=0, atol=1e-4)
     slow = generate(model, batch, use_cache=False).ids
-    assert slow.flatten().tolist() == said == model.act(batch).flatten().tolist()
+    assert slow.flatten().tolist() == said == generate(model, batch).ids.flatten().tolist()
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_each_part_has_its_say(loaded: tuple[VLA, Processor], part: str) -> None
     """So the scores would not be equal if a part were not read."""
     model, processor = loaded
     batch = processor.batch([observe(picture(0), INSTRUCTIONS[0], "bridge_orig")])
-    batch["targets"] = torch.full((1, 1, 7), FIRST + 9)
+    batch["targets"] = torch.full((1, 7, 1), FIRST + 9)
     weight = model.get_parameter(part)
     before = weight.detach().clone()
     with torch.no_grad():
@@ -117,9 +117,9 @@ def test_other_sizes_are_resized_as_by_the_original(
     assert (off > 0).mean() < 0.02
     said, _, scores = published.predict(given, INSTRUCTIONS[0], "bridge_orig")
     with torch.no_grad():
-        logits, _ = model({**batch, "targets": torch.tensor(said).view(1, 1, -1)})
-    assert (logits[0, 0] - scores[:, FIRST:VOCABULARY]).abs().max() < 0.02
-    assert model.act(batch).flatten().tolist() == said
+        logits, _ = model({**batch, "targets": torch.tensor(said).view(1, -1, 1)})
+    assert (logits[0, :, 0] - scores[:, FIRST:VOCABULARY]).abs().max() < 0.02
+    assert generate(model, batch).ids.flatten().tolist() == said
 
 
 def test_bicubic_is_pillows_even_of_noise() -> None:
@@ -175,9 +175,9 @@ def test_targets_are_the_ids_whose_actions_they_are(
         "actions": actions,
     }
     batch = processor.batch(raw)
-    mask = batch["action_mask"]
+    mask = batch["target_mask"][..., 0]
     assert mask.sum(1).tolist() == [7, 7, 6]
-    assert torch.equal(batch["targets"][:, 0][mask], torch.tensor(ids)[mask])
+    assert torch.equal(batch["targets"][..., 0][mask], torch.tensor(ids)[mask])
     loss, _ = model.loss(batch)
     loss.backward()
     for name in ("encoders.front.siglip.patch_embed.proj.weight", "connect.front.project.0.weight"):
@@ -202,7 +202,7 @@ def test_saved_in_our_own_layout_it_is_the_same(copy: Path, tmp_path: Path, dtyp
     shutil.rmtree(copy)
     again, its = load(tmp_path / "ours")
     asked = [observe(picture(seed), task, key) for seed, task, key in CASES]
-    assert torch.equal(model.act(processor.batch(asked)), again.act(its.batch(asked)))
+    assert torch.equal(generate(model, processor.batch(asked)).ids, generate(again, its.batch(asked)).ids)
     ids = torch.full((1, 1, 7), FIRST + 100)
     for key in ("bridge_orig", "fractal", "narrow"):
         np.testing.assert_array_equal(processor.decode(ids, None, key), its.decode(ids, None, key))
@@ -217,9 +217,9 @@ def test_bfloat16_is_the_originals_bfloat16(copy: Path, published: Published) ->
     said, _, scores = original.predict(picture(3), INSTRUCTIONS[1], "bridge_orig")
     batch = processor.batch([observe(picture(3), INSTRUCTIONS[1], "bridge_orig")])
     with torch.no_grad():
-        logits, _ = model({**batch, "targets": torch.tensor(said).view(1, 1, -1)})
+        logits, _ = model({**batch, "targets": torch.tensor(said).view(1, -1, 1)})
     assert logits.dtype == torch.float32
-    off = (logits[0, 0] - scores[:, FIRST:VOCABULARY]).abs()
+    off = (logits[0, :, 0] - scores[:, FIRST:VOCABULARY]).abs()
     assert off.max() < 0.1
 
 
@@ -230,7 +230,7 @@ def test_one_data_set_needs_no_name_and_its_own_file_counts(copy: Path) -> None:
     ids = torch.arange(FIRST + 50, FIRST + 57).view(1, 1, 7)
     wanted = actions_of(ids.flatten().tolist(), only["mine"]["action"])
     for robot in ("", "mine"):
-        np.testing.assert_allclose(processor.decode(ids, None, robot)[0, 0], wanted, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(processor.decode(ids, None, robot)[0], wanted, rtol=1e-6, atol=1e-6)
     with pytest.raises(BadInput, match=r"unknown robot 'bridge_orig'.*mine"):
         processor.decode(ids, None, "bridge_orig")
     (copy / "dataset_statistics.json").unlink()  # then those of config.json count

@@ -6,43 +6,29 @@ code = 256 - digit. Two digits (255 and 256) share the last centre: +1 comes bac
 Source: the layout of the published openvla-7b.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
-from vla.errors import BadInput
+from vla.tokens.actions.base import Codes, Floats
+from vla.tokens.actions.bins import BinTokenizer, grid_codes
 
 __all__ = ["OpenVLABins"]
 
 
-@dataclass(frozen=True)
-class OpenVLABins:
+class OpenVLABins(BinTokenizer):
     """One code a number."""
 
-    bins: int = 256
-
     @property
-    def vocab_size(self) -> int:
-        """Number of codes."""
-        return self.bins
-
-    @property
-    def edges(self) -> npt.NDArray[np.floating]:
-        """[bins], from -1 to 1."""
+    def edges(self) -> Floats:
+        """[V], from -1 to 1."""
         return np.linspace(-1.0, 1.0, self.bins)
 
-    def encode(self, chunk: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
-        """Numbers in [-1, 1] of any shape -> codes; what lies outside becomes the outermost code."""
-        if not np.all(np.isfinite(chunk)):
-            raise BadInput("cannot tokenise an action that is not finite")
-        return self.bins - np.digitize(np.clip(chunk, -1.0, 1.0), self.edges).astype(np.int64)
+    @property
+    def centres(self) -> Floats:
+        """What each code decodes to, [V]: from high to low."""
+        between = (self.edges[:-1] + self.edges[1:]) / 2
+        digits = self.bins - np.arange(self.bins)
+        return between[np.clip(digits - 1, 0, len(between) - 1)]
 
-    def decode(self, ids: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-        """Codes of any shape -> bin centres of that shape."""
-        wrong = (ids < 0) | (ids >= self.bins)
-        if np.any(wrong):
-            raise BadInput(f"{int(ids[wrong].flat[0])} is not an action code (0 to {self.bins - 1})")
-        centres = (self.edges[:-1] + self.edges[1:]) / 2
-        digits = self.bins - np.asarray(ids)
-        return centres[np.clip(digits - 1, 0, len(centres) - 1)].astype(np.float32)
+    def _encode(self, chunks_NHD: npt.NDArray[np.float64]) -> Codes:
+        return grid_codes(self.bins - np.digitize(chunks_NHD, self.edges).astype(np.int64))

@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from policies import find_checkpoint, load
-from policies.runtime.collection import Collection, Collector
-from policies.runtime.rollout import Rollout, cases_of, roll_out_here
 from policies.runtime.world import World
 from vla.interfaces import Observation
 
@@ -22,6 +20,8 @@ Measure = Callable[..., dict[str, float]]
 
 def collect(world: World, policy: str, seconds: float, batch: int, threads: int) -> dict[str, float]:
     """Environment steps a second on one core, with both cameras, the expert and writing the dataset."""
+    from policies.runtime.collection import Collection, Collector
+
     with tempfile.TemporaryDirectory() as folder:
         # The merge at the end counts too, so the number of episodes is fixed from a first, short look.
         trial = Collector(Collection(world), Path(folder) / "trial", 5)
@@ -36,6 +36,8 @@ def collect(world: World, policy: str, seconds: float, batch: int, threads: int)
 
 def rollout(world: World, policy: str, seconds: float, batch: int, threads: int) -> dict[str, float]:
     """Environment steps a second on one core with the policy acting, four environments side by side."""
+    from policies.runtime.rollout import Rollout, cases_of, roll_out_here
+
     _one_thread()
     acting = load(policy)
     how = Rollout(world, policy)
