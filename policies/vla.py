@@ -48,7 +48,7 @@ class VLAOptions:
     uncertainty: bool = True
     temperature: float = 0.0
     seed: int = 0
-    guidance: float = 0.03
+    guidance: float = 0.3
     int8: bool = False
     compile: bool = False
 
@@ -87,7 +87,7 @@ class VLAPolicy:
         uncertainty: bool = True,
         temperature: float = 0.0,
         seed: int = 0,
-        guidance: float = 0.03,
+        guidance: float = 0.3,
         int8: bool = False,
         compile: bool = False,
     ) -> None:

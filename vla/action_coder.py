@@ -19,7 +19,7 @@ from vla.interfaces import InFlight
 from vla.tokens.actions import ActionTokenizer, build_tokenizer
 from vla.tokens.vocabulary import Vocabulary
 
-__all__ = ["ActionCoder"]
+__all__ = ["ActionCoder", "tell_loss"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -161,3 +161,15 @@ def _action_tokenizer(config: VLAConfig) -> ActionTokenizer | None:
     if isinstance(decoder, FlowConfig):
         return None
     return build_tokenizer(decoder.tokenizer, decoder.horizon, decoder.dim)
+
+
+def tell_loss(tokenizer: ActionTokenizer, chunks: Floats) -> None:
+    """Print what a tokenizer that was fitted to chunks [N, H, D] makes of some of them."""
+    some = chunks[:: max(1, len(chunks) // 1000)]
+    error = tokenizer.round_trip_error(some)
+    codes = tokenizer.encode_batch(some).lengths.mean()
+    print(
+        f"action codes: {tokenizer.kind}, {codes:.1f} for {chunks[0].size} numbers, which return within "
+        f"{error.mean():.4f} on average, {error.max():.3f} at worst, of their range -1 to 1",
+        flush=True,
+    )

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vla.action_coder import ActionCoder
+from vla.action_coder import ActionCoder, tell_loss
 from vla.configuration import VLAConfig
 from vla.data import pictures
 from vla.data.robots import Sample, fitted, own_rows, rows_by_robot, widen
@@ -67,7 +67,9 @@ class Processor(ActionCoder):
         made = cls(config, tokenizer, Statistics(fitted(config, samples)))
         if made.actions is not None and not made.actions.fitted:
             chunks = [made.normalised(own, acted, pad, [name]) for name, (own, acted, pad) in samples.items()]
-            made.actions = made.actions.fit(np.concatenate(chunks), seed)
+            all_chunks = np.concatenate(chunks)
+            made.actions = made.actions.fit(all_chunks, seed)
+            tell_loss(made.actions, all_chunks)
         return made
 
     @cached_property

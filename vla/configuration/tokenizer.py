@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vla.checks import at_least, at_most
-from vla.errors import BadInput
+from vla.errors import BadInput, did_you_mean
 
 __all__ = ["BinsConfig", "FastConfig", "Layout", "ResidualConfig", "SplineConfig", "TokenizerConfig"]
 
@@ -45,6 +45,9 @@ class BinsConfig:
 
     def __post_init__(self) -> None:
         at_least(self, 2, "count")
+        known = ("uniform", "quantile", "openvla")
+        if self.spacing not in known:
+            raise BadInput(f"spacing cannot be {self.spacing!r}{did_you_mean(str(self.spacing), known)}")
 
     def layout(self, horizon: int, dim: int) -> Layout:
         """One row a step, one code a joint."""

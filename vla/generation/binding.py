@@ -50,9 +50,10 @@ class Binding:
         return torch.where(w > 0, mixed, logits)
 
     def force(self, codes_BGn: Tensor, done: int, decoder: ActionDecoder) -> Tensor:
-        """With the plan's own codes for the control steps that are certain."""
+        """With the plan's own codes for the control steps that are certain, or weigh 1."""
         steps = torch.arange(self.codes.shape[1], device=codes_BGn.device)
-        certain = (steps < self.delay[:, None])[..., None].expand(self.codes.shape)
+        certain = (steps < self.delay[:, None]) | (self.weights >= 1)
+        certain = certain[..., None].expand(self.codes.shape)
         count = codes_BGn.shape[1]
         return torch.where(
             self._rows(certain, done, count, decoder), self._rows(self.codes, done, count, decoder), codes_BGn

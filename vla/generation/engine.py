@@ -45,7 +45,7 @@ class Sampling:
 
     temperature: float = 0.0
     seed: int = 0
-    guidance: float = 0.03
+    guidance: float = 0.3
 
     def __post_init__(self) -> None:
         at_least(self, 0, "temperature", "seed")

@@ -43,8 +43,12 @@ class Reader:
 
     def _run(self, x_BTW: Tensor, start: int, last: int | None = None) -> Tensor:
         end = start + x_BTW.shape[1]
+        x_BTW = x_BTW.to(self.context.tokens.x.dtype)
+        if self.model.backbone.fixed is not None:
+            # A slice's strides differ from step to step, and a compiled pass is compiled anew for each.
+            x_BTW = x_BTW.clone(memory_format=torch.contiguous_format)
         return self.model.backbone(
-            x_BTW.to(self.context.tokens.x.dtype),
+            x_BTW,
             None if self._sees_all(start, end) else self.mask[..., start:end, :end],
             cache=self.cache,
             last=last,

@@ -66,7 +66,9 @@ def contenders(options: Decoding, say: Say, device: str) -> Iterator[Contender]:
             for way in options.faster:
                 other = ours.build(options, decoder, options.size, device)
                 faster(other.model, way)
-                yield dataclasses.replace(found, name=f"{name}, {way}", act=other.act, ours=ours.PARALLEL)
+                other_found = ours.contender(f"{name}, {way}", other, reference=plain.REFERENCE)
+                # Weights in 8 bits are no parameters any more.
+                yield dataclasses.replace(other_found, parameters=found.parameters)
     if "transformers" in families:
         yield from plain.transformers_contenders(options, device)
     if "act" in families:

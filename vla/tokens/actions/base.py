@@ -104,14 +104,17 @@ class ActionTokenizer(ABC):
 
     def fit(self, chunks: Floats, seed: int = 0) -> Self:
         """One that is fitted to chunks [N, H, D] in [-1, 1]. Raises BadInput for what `encode` refuses."""
+        if seed < 0:
+            raise BadInput(f"seed={seed}: a whole number from 0 is needed")
         return self._fit(self._checked(chunks, "fit"), seed)
 
     def encode(self, chunk: Floats) -> Ids:
         """Actions [H, D] in [-1, 1] -> codes int64 [n]. Raises BadInput for another shape, for what is not
         finite or out of range, and where nothing was fitted."""
-        if np.ndim(chunk) != 2:
-            raise BadInput(self._shape_error("encode", np.shape(chunk)))
-        return self.encode_batch(np.asarray(chunk)[None]).row(0)
+        found = _numbers(chunk, "encode")
+        if found.shape != (self.horizon, self.dim):
+            raise BadInput(self._shape_error("encode", found.shape, many=""))
+        return self.encode_batch(found[None]).row(0)
 
     def encode_batch(self, chunks: Floats) -> Codes:
         """Actions [N, H, D] -> their codes; as `encode`."""
@@ -122,7 +125,14 @@ class ActionTokenizer(ABC):
     def decode(self, ids: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
         """Codes [n] -> actions float32 [H, D] in [-1, 1]. Raises UndecodableChunk for any that give none."""
         self._must_be_fitted()
-        codes = np.asarray(ids)
+        try:
+            codes = np.asarray(ids)
+        except ValueError:
+            raise UndecodableChunk(
+                "codes must be whole numbers in a row, not rows of several lengths"
+            ) from None
+        if codes.size == 0:
+            raise UndecodableChunk("no codes; a chunk has at least one")
         if codes.ndim != 1 or codes.dtype.kind not in "iu":
             raise UndecodableChunk(
                 f"codes must be whole numbers in a row, not {codes.dtype} {list(codes.shape)}"
@@ -142,6 +152,13 @@ class ActionTokenizer(ABC):
     def grammar(self) -> Grammar | None:
         """What may follow what; None where any code may stand in each of the `length` places."""
         return None
+
+    def round_trip_error(self, chunks: Floats) -> npt.NDArray[np.float64]:
+        """How far chunks [N, H, D] are from what their codes decode to: absolute, [N, H, D]. Codes that are
+        learned are near for chunks like those they were fitted to, and may be far for others."""
+        codes = self.encode_batch(chunks)
+        back = np.stack([self.decode(codes.row(i)) for i in range(len(codes))])
+        return np.asarray(np.abs(back - np.asarray(chunks, np.float64)))
 
     @abstractmethod
     def spread(self, ids: Ids, probabilities: Floats) -> Floats:
@@ -186,15 +203,11 @@ class ActionTokenizer(ABC):
         if not self.fitted:
             raise BadInput(f"the {self.kind} tokenizer was not fitted: fit it to chunks, or load one")
 
-    def _shape_error(self, what: str, found: tuple[int, ...]) -> str:
-        many = "" if what == "encode" and len(found) == 2 else "N, "
+    def _shape_error(self, what: str, found: tuple[int, ...], many: str = "N, ") -> str:
         return f"cannot {what} chunks of shape {list(found)}; [{many}{self.horizon}, {self.dim}] is needed"
 
     def _checked(self, chunks: Floats, what: str) -> npt.NDArray[np.float64]:
-        try:
-            found = np.asarray(chunks, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise BadInput(f"cannot {what} chunks that are no array of numbers") from None
+        found = _numbers(chunks, what)
         if found.shape[1:] != (self.horizon, self.dim) or len(found) == 0:
             raise BadInput(self._shape_error(what, np.shape(chunks)))
         bad = ~np.isfinite(found)
@@ -212,3 +225,10 @@ class ActionTokenizer(ABC):
                 f"step {step}, joint {joint}; normalised actions lie in -1 to 1"
             )
         return np.clip(found, -1.0, 1.0)
+
+
+def _numbers(chunks: Floats, what: str) -> npt.NDArray[np.float64]:
+    try:
+        return np.asarray(chunks, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise BadInput(f"cannot {what} chunks that are no array of numbers") from None

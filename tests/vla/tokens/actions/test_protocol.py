@@ -233,17 +233,35 @@ def test_a_wrong_number_is_named_with_its_place(name: str, what: str, value: flo
 def test_another_shape_is_refused(name: str, what: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(BadInput) as error:
         _use(fitted(name), what, np.zeros(shape))
-    many = "" if what == "encode" and len(shape) == 2 else "N, "
-    assert str(error.value) == (
-        f"cannot {what} chunks of shape {list(shape)}; [{many}{HORIZON}, {DIM}] is needed"
-    )
+    assert str(error.value) == f"cannot {what} chunks of shape {list(shape)}; [N, {HORIZON}, {DIM}] is needed"
 
 
 @every
 def test_a_batch_is_no_chunk(name: str) -> None:
     with pytest.raises(BadInput) as error:
         fitted(name).encode(np.zeros((1, HORIZON, DIM)))
-    assert str(error.value).startswith(f"cannot encode chunks of shape [1, {HORIZON}, {DIM}]; ")
+    wanted = f"[{HORIZON}, {DIM}] is needed"
+    assert str(error.value) == f"cannot encode chunks of shape [1, {HORIZON}, {DIM}]; {wanted}"
+
+
+@every
+def test_what_is_no_array_is_refused(name: str) -> None:
+    with pytest.raises(BadInput, match="no array of numbers"):
+        fitted(name).encode([[0.0], [0.0, 1.0]])  # type: ignore[arg-type]
+    with pytest.raises(UndecodableChunk, match="not rows of several lengths"):
+        fitted(name).decode([[1], [1, 2]])  # type: ignore[arg-type]
+    with pytest.raises(UndecodableChunk, match="no codes"):
+        fitted(name).decode(np.zeros(0, np.int64))
+    with pytest.raises(BadInput, match="seed=-1"):
+        fitted(name).fit(np.zeros((3, HORIZON, DIM)), seed=-1)
+
+
+@every
+def test_the_round_trips_error_is_told(name: str) -> None:
+    chunks = np.random.default_rng(2).uniform(-1, 1, (3, HORIZON, DIM))
+    error = fitted(name).round_trip_error(chunks)
+    back = fitted(name).decode(fitted(name).encode(chunks[1]))
+    np.testing.assert_allclose(error[1], np.abs(back - chunks[1]), atol=1e-6)
 
 
 @every
