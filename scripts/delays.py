@@ -100,7 +100,8 @@ def _sweep(config: Delays) -> None:
             found.append(pair)
     hz = _rate(config.env)
     table = delay_table(found, hz)
-    write_whole(config.out / "delays.md", f"{_how(config)}\n\n{table}\n")
+    picture = "![success, and jerk where chunks join, over delays](delays.png)"
+    write_whole(config.out / "delays.md", f"{_how(config)}\n\n{picture}\n\n{table}\n")
     plot = delay_plot(found, hz, config.out / "delays.png")
     print(f"{table}\n{config.out / 'delays.md'}\n{plot}")
 
