@@ -131,8 +131,8 @@ class ActionTokenizer(ABC):
             raise UndecodableChunk(
                 "codes must be whole numbers in a row, not rows of several lengths"
             ) from None
-        if codes.size == 0:
-            raise UndecodableChunk("no codes; a chunk has at least one")
+        if codes.size == 0:  # of an empty list numpy makes floats
+            codes = np.zeros(0, np.int64)
         if codes.ndim != 1 or codes.dtype.kind not in "iu":
             raise UndecodableChunk(
                 f"codes must be whole numbers in a row, not {codes.dtype} {list(codes.shape)}"
