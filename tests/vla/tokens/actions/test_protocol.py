@@ -250,7 +250,7 @@ def test_what_is_no_array_is_refused(name: str) -> None:
         fitted(name).encode([[0.0], [0.0, 1.0]])  # type: ignore[arg-type]
     with pytest.raises(UndecodableChunk, match="not rows of several lengths"):
         fitted(name).decode([[1], [1, 2]])  # type: ignore[arg-type]
-    with pytest.raises(UndecodableChunk, match="0 codes; a chunk has|spell 0 coefficients"):
+    with pytest.raises(UndecodableChunk, match=r"0 codes; a chunk has|spell 0 coefficients"):
         fitted(name).decode([])  # type: ignore[arg-type]
     with pytest.raises(BadInput, match="seed=-1"):
         fitted(name).fit(np.zeros((3, HORIZON, DIM)), seed=-1)
