@@ -15,10 +15,20 @@ for _folder in ("", "data"):  # helpers beside other tests
 from synthetic_episodes import write_dataset
 from tiny import tiny_config, tiny_image
 
-from vla.configuration import AudioConfig, AugmentConfig, CameraConfig, HistoryConfig, StateConfig, VLAConfig
+from vla.configuration import (
+    AudioConfig,
+    AugmentConfig,
+    CameraConfig,
+    DecoderConfig,
+    FlowConfig,
+    HistoryConfig,
+    StateConfig,
+    VLAConfig,
+)
 from vla.data.batches import ChunkData, Source
 from vla.data.episodes import EpisodeDataset
 from vla.errors import BadInput
+from vla.model import VLA
 from vla.processor import Processor
 from vla.tokens.text import TextTokenizer
 from vla.training.batch_maker import BatchMaker
@@ -154,3 +164,31 @@ def test_a_robot_without_data_is_named(tmp_path: Path) -> None:
     config, _ = two_robots(tmp_path, "big")
     with pytest.raises(BadInput, match="names 'small', but no dataset is of it"):
         run(config)
+
+
+# -- what is random belongs to the first sample's number, so that a resumed run draws the same --------------
+
+
+def test_given_steps_are_determined_by_the_samples_number(root: Path) -> None:
+    made = maker(root, decoder=DecoderConfig(horizon=3, forced=2))
+    frames = np.arange(8) % 3
+    one, same, other = (made(frames, start)["forced"] for start in (16, 16, 24))
+    assert torch.equal(one, same) and not torch.equal(one, other)
+    many = torch.cat([made(frames, start)["forced"] for start in range(0, 320, 8)])
+    assert set(many.tolist()) == {0, 1, 2}
+    assert "forced" not in made(frames)  # validation gives none
+
+
+def test_a_flows_noise_is_determined_by_the_samples_number(root: Path) -> None:
+    made = maker(root, decoder=FlowConfig(horizon=3, width=16, mlp=32))
+    torch.manual_seed(0)
+    model = VLA(made.processor.config).train()
+    with torch.no_grad():
+        model.decoder.head.weight.normal_()  # type: ignore[union-attr, operator]
+
+    def loss(start: int | None) -> float:
+        return model.loss(made(np.array([0, 1, 2]), start))[0].item()
+
+    assert loss(8) == loss(8) != loss(16)
+    model.eval()
+    assert loss(None) == loss(None)
