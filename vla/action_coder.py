@@ -125,13 +125,15 @@ class ActionCoder:
 
     def plan(self, plans: Sequence[InFlight | None], states: Floats | None, robot: Sequence[str]) -> Plan:
         """Plans in flight, one an observation (None: there is none), as the model's next chunk would say
-        them. states: [B, D], of the observations."""
+        them. states: [B, D], of the observations. Raises BadInput for a plan that cannot be one."""
         horizon, dim = self.config.decoder.horizon, self.config.decoder.dim
         actions = np.zeros((len(plans), horizon, dim), np.float32)
         weights, delay = np.zeros((len(plans), horizon), np.float32), np.zeros(len(plans), np.int64)
+        names = self.named(robot, len(plans))
         for i, each in enumerate(plans):
             if each is None or len(each.actions) == 0:
                 continue
+            each.validate(self.joints[names[i]].action_dim)
             count = min(len(each.actions), horizon)
             held = np.minimum(np.arange(horizon), count - 1)
             actions[i, :, : each.actions.shape[1]] = each.actions[held]

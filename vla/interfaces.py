@@ -205,3 +205,19 @@ class InFlight:
     actions: npt.NDArray[np.float32]
     delay: int
     weights: npt.NDArray[np.float32]
+
+    def validate(self, action_dim: int) -> None:
+        """Raise BadInput with one line if it cannot be a plan of a robot with `action_dim` joints."""
+        shape = np.shape(self.actions)
+        if len(shape) != 2 or shape[1] != action_dim:
+            raise BadInput(f"a plan in flight must have shape [n, {action_dim}], not {list(shape)}")
+        if not np.isfinite(self.actions).all():
+            raise BadInput("a plan in flight has actions that are not finite")
+        if np.shape(self.weights) != shape[:1]:
+            raise BadInput(
+                f"a plan in flight of {shape[0]} steps has weights of shape {list(np.shape(self.weights))}"
+            )
+        if not ((np.asarray(self.weights) >= 0) & (np.asarray(self.weights) <= 1)).all():
+            raise BadInput("a plan in flight has weights outside 0 to 1")
+        if not 0 <= self.delay <= shape[0]:
+            raise BadInput(f"a plan in flight of {shape[0]} steps cannot have a delay of {self.delay}")

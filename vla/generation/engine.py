@@ -23,6 +23,7 @@ from vla.checks import at_least
 from vla.decoders.action import ActionDecoder, read_out
 from vla.decoders.flow import FlowDecoder
 from vla.decoders.guidance import Plan
+from vla.errors import BadInput
 from vla.generation.binding import Binding, binding_of
 from vla.generation.limits import Limits, limits_of
 from vla.generation.memory import Memory
@@ -32,6 +33,9 @@ from vla.model import VLA, Batch, Prefix
 from vla.tokens.actions.base import ActionTokenizer
 
 __all__ = ["Generated", "Sampling", "generate"]
+
+COLDEST = 1e-4
+"""Least temperature: with less, differences of scores are larger than float32 can hold."""
 
 NOT_FINITE = "the model's scores are not finite; no action was chosen"
 CUT_OFF = "the answer was cut off before its codes made a whole chunk"
@@ -50,6 +54,10 @@ class Sampling:
     def __post_init__(self) -> None:
         at_least(self, 0, "temperature", "seed")
         at_least(self, 1e-4, "guidance")
+        if 0 < self.temperature < COLDEST:
+            raise BadInput(
+                f"temperature={self.temperature}: 0, where nothing is drawn, or at least {COLDEST} is needed"
+            )
 
 
 @dataclass(frozen=True)
@@ -152,7 +160,8 @@ class _Writing:
             logits = self.binding.guide(logits, done, self.decoder)
         config = self.decoder.config
         if self.sampling.temperature > 0:
-            reached = F.softmax(logits / self.sampling.temperature, -1).cumsum(-1)
+            below = logits - logits.amax(-1, keepdim=True)  # so that no quotient is too large for a float
+            reached = F.softmax(below / self.sampling.temperature, -1).cumsum(-1)
             drawn = self.noise.uniform(tuple(logits.shape[1:-1]), logits.device)[..., None]
             # Never quite to the end, where rounding could draw a code that may not stand there.
             codes = (reached <= drawn * reached[..., -1:] * (1 - 1e-6)).sum(-1)

@@ -23,7 +23,9 @@ from vla.configuration import (
     TransformersConfig,
 )
 from vla.decoders.guidance import Plan
+from vla.errors import BadInput
 from vla.generation import Noise, Sampling, generate
+from vla.interfaces import InFlight
 from vla.model import VLA
 from vla.processor import Processor
 
@@ -294,3 +296,31 @@ def test_other_trunks_agree_with_themselves(name: str, trunk: str) -> None:
     made = generate(model, batch, tokenizer=processor.actions)
     slow = generate(model, batch, use_cache=False, tokenizer=processor.actions)
     assert torch.equal(made.ids, slow.ids)
+
+
+def test_a_temperature_that_no_float_can_bear_is_refused() -> None:
+    """...and the coldest one there is still draws what is likeliest, not the first code of all."""
+    with pytest.raises(BadInput, match="temperature=1e-39: 0, where nothing is drawn, or at least"):
+        Sampling(temperature=1e-39)
+    model, processor = built("bins, one by one", sharp=1e6)
+    made = generate(model, asked(processor), sampling=Sampling(temperature=1e-4))
+    codes = made.ids - model.vocabulary.action_range.start
+    assert (codes == made.probabilities.argmax(-1)).float().mean() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("plan", "line"),
+    [
+        (InFlight(np.zeros((5, 5), np.float32), 0, np.zeros(5, np.float32)), "[n, 6], not [5, 5]"),
+        (InFlight(np.full((3, 6), np.nan, np.float32), 0, np.zeros(3, np.float32)), "not finite"),
+        (InFlight(np.zeros((3, 6), np.float32), 0, np.zeros(7, np.float32)), "of 3 steps has weights of"),
+        (InFlight(np.zeros((3, 6), np.float32), 0, np.full(3, 2, np.float32)), "outside 0 to 1"),
+        (InFlight(np.zeros((3, 6), np.float32), 8, np.zeros(3, np.float32)), "a delay of 8"),
+        (InFlight(np.zeros((3, 6), np.float32), -2, np.zeros(3, np.float32)), "a delay of -2"),
+    ],
+)
+def test_what_cannot_be_a_plan_is_refused(plan: InFlight, line: str) -> None:
+    _, processor = built("bins, parallel")
+    with pytest.raises(BadInput, match="plan in flight") as error:
+        processor.plan([plan], np.zeros((1, 6), np.float32), [""])
+    assert line in str(error.value)
