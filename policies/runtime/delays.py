@@ -49,13 +49,15 @@ class Cell:
         return folder / f"{name}-{self.kind}-{self.delay}.json"
 
     def read(self, folder: Path) -> dict[str, Any] | None:
-        """The metrics from an earlier run with the same settings, if there was one."""
+        """The metrics from an earlier run, if there was one. Raises BadInput where it had other settings."""
         try:
             found = json.loads(self.file(folder).read_text(encoding="utf-8"))
             metrics: dict[str, Any] = found["metrics"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return metrics if found.get("settings") == self.settings else None
+        if found.get("settings") == self.settings:
+            return metrics
+        raise BadInput(f"{self.file(folder)} is of a run with other settings; give another out= or remove it")
 
 
 def cells_of(

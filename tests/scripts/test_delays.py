@@ -41,8 +41,10 @@ def test_a_sweep_and_the_same_again(
     delays.main(arguments)
     assert len(ran) == 1  # only what was not whole
     assert capsys.readouterr().out == table
-    delays.main([*arguments, "seed=1", "kinds=[queue]", "delays=[0]"])
-    assert len(ran) == 2  # numbers of another seed are not taken for these
+    with pytest.raises(SystemExit):  # numbers of another seed are neither taken for these nor lost
+        delays.main([*arguments, "seed=1", "kinds=[queue]", "delays=[0]"])
+    assert "random-queue-0.json is of a run with other settings" in capsys.readouterr().err
+    assert len(ran) == 1
 
 
 def test_several_policies_come_into_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
