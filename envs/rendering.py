@@ -7,10 +7,12 @@ EGL is absent it switches MuJoCo's own OpenGL off, so that physics still runs an
 ``python -m envs.rendering`` checks a machine: it prints the line to run and exits with status 2 if need be.
 """
 
+import atexit
 import ctypes
 import logging
 import os
 import sys
+import weakref
 from typing import Any
 
 from vla.errors import BadInput
@@ -49,11 +51,27 @@ def gl_context(width: int, height: int) -> Any:
     try:
         context = _new_context(backend, width, height)
         context.make_current()
+        _free_at_exit(context)
     # PyOpenGL raises half a dozen kinds of its own, and ImportError and AttributeError besides.
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0].split(". ")[0]
         raise BadInput(_missing(f"MUJOCO_GL={backend or 'unset'}: {reason}")) from error
     return context
+
+
+_open: "weakref.WeakSet[Any]" = weakref.WeakSet()
+
+
+def _free_at_exit(context: Any) -> None:
+    """Free it before the driver goes: what was registered last runs first, and mujoco has done so by now."""
+    if not _open:
+        atexit.register(_free_all)
+    _open.add(context)
+
+
+def _free_all() -> None:
+    for context in list(_open):
+        context.free()
 
 
 def _new_context(backend: str, width: int, height: int) -> Any:

@@ -12,6 +12,7 @@ import torch
 
 from policies.memory import PictureMemory
 from vla.checks import at_least
+from vla.configuration import FlowConfig
 from vla.data.robots import widen
 from vla.decoders.grounding import POINTS_PER_CAMERA
 from vla.errors import BadInput, UndecodableChunk, did_you_mean
@@ -118,7 +119,8 @@ class VLAPolicy:
         self._device, self._dtype = torch.device(device), DTYPES[dtype]
         self._mask, self._robot = frozenset(mask), robot
         self._uncertainty, self._sampling = uncertainty, Sampling(temperature, seed, guidance)
-        codes = processor.actions
+        # A flow may have codes beside it, from which it learns and does not act.
+        codes = None if isinstance(model.config.decoder, FlowConfig) else processor.actions
         self.continues = codes is None or codes.layout.time_local
         self._random: dict[int, torch.Generator] = {}
         self._kept = Memory()
@@ -197,7 +199,7 @@ class VLAPolicy:
             if made.reasons[i]:
                 raise UndecodableChunk(made.reasons[i])
             tokens = made.ids[i]
-            if processor.actions is None:
+            if tokens is None or processor.actions is None:
                 chunk = made.chunks[i].clip(-1.0, 1.0)
             else:
                 codes = tokens - processor.vocabulary.action_range.start
@@ -211,7 +213,7 @@ class VLAPolicy:
         begun = observation.timestamp or 0.0
         return ActionChunk(
             processor.absolute(chunk, observation.state, robot),
-            tokens if processor.actions is not None else None,
+            tokens,
             info,
             observed_at=observation.timestamp,
             frame_index=observation.frame_index,

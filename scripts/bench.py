@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from policies.runtime.benchmark.options import Decoding, Gpu, OpenVLA7B
+from policies.runtime.benchmark.options import Decoding, Gpu, Loading, OpenVLA7B
 from policies.runtime.world import World
 from vla.checks import at_least
 from vla.config import command
@@ -18,7 +18,7 @@ from vla.folders import writable_folder, write_whole
 
 __all__ = ["Bench", "main"]
 
-Name = Literal["collect", "rollout", "latency", "train", "decoding", "gpu", "openvla7b"]
+Name = Literal["collect", "rollout", "latency", "train", "decoding", "loading", "gpu", "openvla7b"]
 WITH_POLICY = {"rollout", "latency", "train", "gpu"}
 
 
@@ -33,6 +33,7 @@ class Bench:
     batch: int = 128
     threads: int | None = None
     decoding: Decoding = field(default_factory=Decoding)
+    loading: Loading = field(default_factory=Loading)
     gpu: Gpu = field(default_factory=Gpu)
     openvla7b: OpenVLA7B = field(default_factory=OpenVLA7B)
     out: Path = Path("outputs/bench.json")
@@ -107,6 +108,10 @@ def _measured(config: Bench, name: Name, device: str, say: Callable[[str], None]
         from policies.runtime.benchmark.decoding import measure_decoding
 
         return {name: measure_decoding(config.decoding, say)}
+    if name == "loading":
+        from policies.runtime.benchmark.loading import measure_loading
+
+        return {name: measure_loading(config.loading, say)}
     if name == "gpu":
         from policies.runtime.benchmark.gpu import measure_gpu
 

@@ -15,9 +15,13 @@ COMMANDS = {
     "collect": "make demonstrations with the scripted expert",
     "train": "train a policy on demonstrations",
     "rollout": "measure a policy: success rates with intervals, videos, a page",
+    "replay": "check a policy against recorded frames before an arm moves",
     "describe": "print a model's data flow, parameters, operations and memory; draw who attends to whom",
     "tokenizers": "compare action tokenizers on a dataset",
     "delays": "measure a policy whose answers come late: queue, ensemble, real-time chunking",
+    "pictures": "render pictures with texts about them, as WebDataset shards",
+    "transfer": "measure whether what pictures with texts tell reaches the hand: from data to table",
+    "data": "look at data sets and picture-text sources, convert, measure and mix them",
     "bench": "measure speeds: collection, training, latency, roll-out, decoding",
 }
 

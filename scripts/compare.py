@@ -28,7 +28,7 @@ class Compare:
     """Options of the command; see conf/compare.yaml.
 
     train: overrides of conf/train.yaml for all. variants: name -> further overrides. evaluations: name of a
-    column -> options of the policy, as for a roll-out.
+    column -> options of the policy, as for a roll-out. note: what stands below the table.
     """
 
     title: str
@@ -44,6 +44,7 @@ class Compare:
     seed: int = 40_000
     split: Split = "seen"
     workers: int | None = None
+    note: str = ""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "episodes", "workers")
@@ -132,6 +133,7 @@ def _page(config: Compare, rows: list[tuple[str, tuple[str, ...], dict[str, Any]
     lines += [
         f"- {name}: {' '.join(f'`{o}`' for o in overrides) or 'nothing'}" for name, overrides, *_ in rows
     ]
+    lines += ["", config.note] if config.note else []
     return "\n".join(lines) + "\n"
 
 

@@ -12,12 +12,14 @@ from pathlib import Path
 
 from vla.checks import at_least, check_seed
 from vla.config import command
-from vla.configuration import TokenizerConfig
+from vla.configuration import ResidualConfig, TokenizerConfig
 from vla.errors import BadInput, did_you_mean
 
 __all__ = ["Tokenizers", "main"]
 
 STATISTICS = "statistics.json"
+USUAL = (2, 4)
+"""Prefixes that are shown where a tokenizer has them."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Tokenizers:
     data: tuple[Path, ...] | Path
     tokenizers: Mapping[str, TokenizerConfig]
     only: tuple[str, ...] = ()
-    prefixes: tuple[int, ...] = (2, 4)
+    prefixes: tuple[int, ...] | None = None
     horizon: int = 16
     relative: tuple[bool, ...] | None = None
     units: Mapping[str, str] = field(default_factory=dict)
@@ -58,8 +60,26 @@ class Tokenizers:
         for name in self.only:
             if name not in self.tokenizers:
                 raise BadInput(f"only: there is no tokenizer '{name}'{did_you_mean(name, self.tokenizers)}")
+        self._check_prefixes()
         if self.table.suffix != ".md" or self.table.is_dir():
             raise BadInput(f"table={self.table} is to be a file, whose name ends in .md")
+
+    @property
+    def chosen(self) -> dict[str, TokenizerConfig]:
+        """Those to compare."""
+        return {name: self.tokenizers[name] for name in self.only or self.tokenizers}
+
+    def _check_prefixes(self) -> None:
+        levels = [each.levels for each in self.chosen.values() if isinstance(each, ResidualConfig)]
+        most = max(levels, default=1) - 1
+        for count in self.prefixes or ():
+            if not most:
+                raise BadInput(
+                    f"prefixes: the first {count} codes alone decode with no tokenizer here (with those of "
+                    "kind residual they do): leave prefixes out"
+                )
+            if not 1 <= count <= most:
+                raise BadInput(f"prefixes: there is no row for the first {count} codes; 1 to {most} can be")
 
 
 @command("tokenizers", Tokenizers)
@@ -87,8 +107,7 @@ def main(config: Tokenizers) -> None:
         seed=config.seed,
     )
     writable_folder(config.table.parent)
-    chosen = {name: config.tokenizers[name] for name in config.only or config.tokenizers}
-    total = work(chunks, chosen, config.corrupted)
+    total = work(chunks, config.chosen, config.corrupted)
     with output_folder(config.out), tqdm(total=total, unit="chunk", dynamic_ncols=True) as bar:
         chunks.statistics.save(config.out / STATISTICS)
 
@@ -100,7 +119,7 @@ def main(config: Tokenizers) -> None:
 
         found = compare(
             chunks,
-            chosen,
+            config.chosen,
             corrupted=config.corrupted,
             seconds=config.seconds,
             seed=config.seed,
@@ -108,7 +127,8 @@ def main(config: Tokenizers) -> None:
             on_fitted=on_fitted,
         )
     picture = config.table.with_suffix(".png")
-    text = page(found, chunks, shown=config.prefixes, picture=picture.name, how=_how(config))
+    shown = USUAL if config.prefixes is None else config.prefixes
+    text = page(found, chunks, shown=shown, picture=picture.name, how=_how(config))
     write_whole(config.table, text)
     draw(found, chunks, picture)
     print(f"{text}\n{config.table}\n{picture}")

@@ -58,7 +58,7 @@ def main(config: Train) -> None:
     from vla.training.run import run
 
     roll_out = _RollOut(config) if config.rollouts.episodes else None
-    print(f"trained policy: {run(config, all_words(), roll_out)}")
+    print(f"trained policy: {run(config, all_words(config.env.vocabulary), roll_out)}")
 
 
 def _own_place_in_a_sweep(config: Train) -> Train:

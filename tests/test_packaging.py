@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from scripts import cli
+from scripts import cli, data
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {
@@ -106,16 +106,22 @@ def test_every_folder_with_code_is_a_package() -> None:
             )
 
 
-@pytest.mark.parametrize("command", list(cli.COMMANDS))
+SCRIPTS = {name: [name] for name in cli.COMMANDS} | {"data": [f"data {part}" for part in data.PARTS]}
+"""What each command runs, by the words on the command line: a second word is a part with its own config."""
+
+
+@pytest.mark.parametrize("command", [words for each in SCRIPTS.values() for words in each])
 def test_every_command_is_a_script(command: str) -> None:
-    assert (ROOT / "scripts" / f"{command}.py").exists()
-    assert (ROOT / "conf" / f"{command}.yaml").exists()
+    name = command.replace(" ", "_")
+    assert (ROOT / "scripts" / f"{name}.py").exists()
+    assert (ROOT / "conf" / f"{name}.yaml").exists()
 
 
-@pytest.mark.parametrize("command", list(cli.COMMANDS))
+@pytest.mark.parametrize("command", [words for each in SCRIPTS.values() for words in each])
 def test_a_script_shows_its_config(command: str) -> None:
+    script, *part = command.split()
     answer = subprocess.run(
-        [sys.executable, f"scripts/{command}.py", "--help"],
+        [sys.executable, f"scripts/{script}.py", *part, "--help"],
         cwd=ROOT,
         capture_output=True,
         text=True,

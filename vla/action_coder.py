@@ -3,7 +3,7 @@
 Legend: B batch, H horizon, D joints of the widest robot, d those of one robot, G groups of n action codes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,15 +11,16 @@ import torch
 from torch import Tensor
 
 from vla.configuration import FlowConfig, VLAConfig
-from vla.data.robots import Joints, own_rows, own_sample, robot_names, rows_by_robot
+from vla.data.robots import Joints, Sample, own_rows, own_sample, robot_names, rows_by_robot
 from vla.data.statistics import Statistics
 from vla.decoders.guidance import Plan
 from vla.errors import BadInput, did_you_mean
 from vla.interfaces import InFlight
 from vla.tokens.actions import ActionTokenizer, build_tokenizer
+from vla.tokens.actions.loss import tell_loss
 from vla.tokens.vocabulary import Vocabulary
 
-__all__ = ["ActionCoder", "tell_loss"]
+__all__ = ["ActionCoder"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -48,17 +49,19 @@ class ActionCoder:
     ) -> dict[str, Tensor]:
         """What the model is to answer: state [B, D], actions [B, H, D], absolute, is_pad bool [B, H] ->
         targets int64 [B, G, n] and target_mask bool, or for a continuous answer actions float32 [B, H, D]
-        and action_mask bool (see `vla.model`)."""
+        and action_mask bool; both where a flow has codes beside it (see `vla.model`)."""
         chunks = self.normalised(state, actions, is_pad, robot)
         count, dim = len(chunks), self.config.decoder.dim
         real = np.ones(chunks.shape[:2], bool) if is_pad is None else ~np.asarray(is_pad, bool)
         has = own_rows([self.joints[r].action_dim for r in self.named(robot, count)], dim)
         mask = torch.from_numpy(real)[..., None] & has[:, None]
-        config = self.config.decoder
-        if self.actions is None or isinstance(config, FlowConfig):
+        found, config = {}, self.config.decoder.codes
+        if isinstance(self.config.decoder, FlowConfig):
             # A joint that the robot lacks is learned as 0: left out, its noise would drift when it acts.
             steps = torch.from_numpy(real)[..., None].expand(chunks.shape)
-            return {"actions": torch.from_numpy(chunks), "action_mask": steps}
+            found = {"actions": torch.from_numpy(chunks), "action_mask": steps}
+        if self.actions is None or config is None:
+            return found
         layout, (_, width) = self.actions.layout, config.grid
         codes = self.actions.encode_batch(chunks)
         said = torch.arange(codes.ids.shape[1]) < torch.from_numpy(codes.lengths)[:, None]
@@ -67,7 +70,8 @@ class ActionCoder:
         elif layout.width == dim:  # a control point is a joint's own
             said = has[:, None].expand(-1, layout.groups, -1).flatten(1)
         ids = torch.from_numpy(codes.ids) + self.vocabulary.action_range.start
-        return {"targets": ids.unflatten(1, (-1, width)), "target_mask": said.unflatten(1, (-1, width))}
+        found |= {"targets": ids.unflatten(1, (-1, width)), "target_mask": said.unflatten(1, (-1, width))}
+        return found
 
     def normalised(
         self,
@@ -90,6 +94,18 @@ class ActionCoder:
             sample = own_sample(joints, None if state is None else state[rows], actions[rows])
             chunk[rows, :, : joints.action_dim] = joints.actions(sample)["actions"]
         return chunk.clip(-1.0, 1.0)
+
+    def tell_loss(self, samples: Mapping[str, Sample]) -> None:
+        """Print what action codes that are fitted to data make of each robot's numbers."""
+        there = {name: sample for name, sample in samples.items() if len(sample[1])}
+        if there and self.actions is not None and self.actions.learned:
+            tell_loss(self.actions, self.chunks(there))
+
+    def chunks(self, samples: Mapping[str, Sample]) -> Floats:
+        """Normalised actions [N, H, D] of all robots: each one's state, actions and is_pad."""
+        return np.concatenate(
+            [self.normalised(state, actions, pad, [name]) for name, (state, actions, pad) in samples.items()]
+        )
 
     def absolute(self, chunk: Floats, state: Floats | None, robot: str = "") -> Floats:
         """Normalised actions [H, D] and the state they were chosen in [d] -> joint targets of one robot in
@@ -160,18 +176,6 @@ class ActionCoder:
 
 def _action_tokenizer(config: VLAConfig) -> ActionTokenizer | None:
     decoder = config.decoder
-    if isinstance(decoder, FlowConfig):
+    if decoder.tokenizer is None:
         return None
     return build_tokenizer(decoder.tokenizer, decoder.horizon, decoder.dim)
-
-
-def tell_loss(tokenizer: ActionTokenizer, chunks: Floats) -> None:
-    """Print what a tokenizer that was fitted to chunks [N, H, D] makes of some of them."""
-    some = chunks[:: max(1, len(chunks) // 1000)]
-    error = tokenizer.round_trip_error(some)
-    codes = tokenizer.encode_batch(some).lengths.mean()
-    print(
-        f"action codes: {tokenizer.kind}, {codes:.1f} for {chunks[0].size} numbers, which return within "
-        f"{error.mean():.4f} on average, {error.max():.3f} at worst, of their range -1 to 1",
-        flush=True,
-    )

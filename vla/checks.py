@@ -15,7 +15,7 @@ def at_least(config: Any, least: float, *names: str) -> None:
     """Raise BadInput unless each field of `names` is None or a finite number of at least `least`."""
     for name in names:
         value = getattr(config, name)
-        if value is not None and not (math.isfinite(value) and value >= least):
+        if value is not None and not least <= value < math.inf:
             raise BadInput(f"{name}={value}: at least {least} is needed")
 
 

@@ -6,7 +6,8 @@
 `IntermediateFusion`  everything pooled and mixed into a few joint embeddings
 `LateFusion`          each rich sense (a camera, the sound) alone with words and state; predictions combined
 
-An absent sense is masked in all of them: its values change nothing.
+An absent sense is masked in all of them: its values change nothing. One that no sample has may be left out of
+the senses altogether, with the same result.
 Shapes: B batch, N tokens, W width, M memory tokens, H heads, E = W / H, S senses, Q bins.
 """
 
@@ -50,9 +51,9 @@ Senses = Mapping[str, Tokens]
 @dataclass(frozen=True)
 class Context:
     """What one pass of the backbone reads. names: (sense, tokens) in order. before: gated cross-attention.
-    present: bool [B], whether the sense that this pass is about is there (None: always). squares: (first
-    place, side) of each picture whose tokens form a square. first_pass: `before`, and what is done to the
-    pictures' tokens when they pass for the first time (Qwen3-VL's deep features)."""
+    about: the sense that a pass of late fusion is about. present: bool [B], whether it is there (None:
+    always). squares: (first place, side) of each picture whose tokens form a square. first_pass: `before`,
+    and what is done to the pictures' tokens when they pass for the first time (Qwen3-VL's deep features)."""
 
     tokens: Tokens
     names: tuple[tuple[str, int], ...]
@@ -60,6 +61,7 @@ class Context:
     present: Tensor | None = None
     squares: tuple[tuple[int, int], ...] = ()
     deep: Before = field(default_factory=dict)
+    about: str = ""
 
     @property
     def first_pass(self) -> Before:
@@ -114,17 +116,23 @@ class GatedCrossAttention(nn.Module):
         return k, v, (memory.mask | ~some[:, None])[:, None, None], some[:, None, None]
 
     def forward(
-        self, x_BNW: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, some: Tensor | None
+        self,
+        x_BNW: Tensor,
+        k: Tensor | None = None,
+        v: Tensor | None = None,
+        mask: Tensor | None = None,
+        some: Tensor | None = None,
     ) -> Tensor:
-        """[B, N, W] -> [B, N, W]; the rest as `look_at` gives it."""
+        """[B, N, W] -> [B, N, W]; the rest as `look_at` gives it, or nothing where there is no memory."""
         dtype = x_BNW.dtype
         b, n, w = x_BNW.shape
         attention, mlp = self.gate.tanh().to(dtype).unbind(0)
-        q = self.query(self.norm(x_BNW.to(self.norm.weight.dtype))).view(b, n, self.heads, -1)
-        y = self.out(attend(q.transpose(1, 2), k, v, mask).transpose(1, 2).reshape(b, n, w))
-        if some is not None:  # looking at nothing adds nothing
-            y = y * some
-        x_BNW = x_BNW + attention * y.to(dtype)
+        if k is not None and v is not None:
+            q = self.query(self.norm(x_BNW.to(self.norm.weight.dtype))).view(b, n, self.heads, -1)
+            y = self.out(attend(q.transpose(1, 2), k, v, mask).transpose(1, 2).reshape(b, n, w))
+            if some is not None:  # looking at nothing adds nothing
+                y = y * some
+            x_BNW = x_BNW + attention * y.to(dtype)
         h = self.down(F.gelu(self.up(self.norm_mlp(x_BNW.to(self.norm.weight.dtype)))))
         return x_BNW + mlp * h.to(dtype)
 
@@ -146,13 +154,12 @@ class CrossAttentionFusion(UnifiedFusion):
         """Tokens of each sense, in order -> the passes to run through the backbone."""
         rich = [tokens for name, tokens in senses.items() if name not in LEAN]
         lean = {name: tokens for name, tokens in senses.items() if name in LEAN}
-        before = {}
-        if rich:
-            memory = concatenate(rich)
-            for name, gate in self.gates.items():
-                assert isinstance(gate, GatedCrossAttention)
-                k, v, mask, some = gate.look_at(memory)
-                before[int(name)] = partial(gate, k=k, v=v, mask=mask, some=some)
+        memory, before = concatenate(rich) if rich else None, {}
+        for name, gate in self.gates.items():
+            assert isinstance(gate, GatedCrossAttention)
+            seen = (None, None, None, None) if memory is None else gate.look_at(memory)
+            k, v, mask, some = seen
+            before[int(name)] = partial(gate, k=k, v=v, mask=mask, some=some)
         return [_sequence(lean, before)]
 
 
@@ -177,7 +184,16 @@ class IntermediateFusion(UnifiedFusion):
 
     def forward(self, senses: Senses) -> list[Context]:
         """Tokens of each sense, in order -> the passes to run through the backbone."""
-        pooled = torch.cat([self._pool(name, senses[name]) for name in self.senses], 1).flatten(1)
+        some = next(iter(senses.values())).x
+        pooled = torch.cat(
+            [
+                self._pool(name, senses[name])
+                if name in senses
+                else self.absent[name].to(some.dtype).expand(len(some), -1, -1)
+                for name in self.senses
+            ],
+            1,
+        ).flatten(1)
         joint = self.down(F.gelu(self.up(self.norm(pooled)))).unflatten(1, (self.tokens, -1))
         return [Context(Tokens(joint + self.place), (("joint", self.tokens),))]
 
@@ -205,16 +221,22 @@ class LateFusion(nn.Module):
     def forward(self, senses: Senses) -> list[Context]:
         """Tokens of each sense, in order -> the passes to run through the backbone."""
         contexts = []
-        for rich in self.rich:
+        for rich in [name for name in self.rich if name in senses]:
             own = {name: tokens for name, tokens in senses.items() if name in LEAN or name == rich}
             present = None if senses[rich].mask is None else senses[rich].present()
-            contexts.append(_sequence(own, present=present))
-        return contexts
+            contexts.append(replace(_sequence(own, present=present), about=rich))
+        lean = {name: tokens for name, tokens in senses.items() if name in LEAN}
+        return contexts or [_sequence(lean)]
 
     def combine(self, logits: Sequence[Tensor], contexts: Sequence[Context]) -> Tensor:
         """The passes' scores [B, ..., Q] -> log-probabilities, not normalised."""
         batch, device = len(logits[0]), logits[0].device
-        weight_BS = self.weight.float().expand(batch, -1)
+        if not contexts[0].about:  # words and state alone
+            return F.log_softmax(logits[0].float(), -1)
+        weight = self.weight.float()
+        if len(contexts) < len(self.rich):
+            weight = weight[[self.rich.index(context.about) for context in contexts]]
+        weight_BS = weight.expand(batch, -1)
         if any(context.present is not None for context in contexts):
             everyone = torch.ones(batch, dtype=torch.bool, device=device)
             there = torch.stack([everyone if c.present is None else c.present for c in contexts], 1)

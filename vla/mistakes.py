@@ -70,7 +70,7 @@ def _config(
         return f"cannot read the override {error.override!r}: write key=value, quote what holds , or :"
     if isinstance(error, HydraException):
         match = re.search(r"Could not (?:override|append|delete)[^']*'([^']+)'", str(error))
-        if match is not None and match[1] in _known_keys(compose, []):
+        if match is not None and match[1] in _known_keys(compose, overrides):
             return f"'{match[1]}' has no such key yet: add one with +{match[1]}.KEY=VALUE"
         if match is not None:
             return f"unknown config key '{match[1]}'{_nearest(match[1], compose, overrides)}"

@@ -9,17 +9,27 @@ and where they apply
     image_mask {camera: bool [B] or [B, V]}, whether the picture is there    tile_grid {camera: int64 [B, 2]}
     audio float32 [B, samples], 16 kHz    audio_length int64 [B], samples, 0 for none
     state_mask bool [B, D], the joints this robot has    robot int64 [B]
-and for training
+A camera, the sound or the state that no row has may be left out: its tokens are then left out of the
+sequence, which is the same as masking them. And for training
+    weight float32 [B], optional: how much each row's losses count (1)
     targets int64 [B, G, n], action ids in G groups of n    target_mask bool [B, G, n], which of them count
     forced int64 [B], optional: how many of the first control steps are given
     points float32 [B, 2 * cameras, 3], optional (see decoders/grounding.py)
-or, where the answer is continuous, for targets
-    actions float32 [B, H, D], normalised    action_mask bool [B, H, D]    noise_seed int64 [], optional
-Shapes: B batch, P prefix tokens, W backbone width, H horizon, D joints, G groups of n codes, Q codes to
-choose from, K points.
+or, where the answer is continuous, for (or, with codes learned beside it, as well as) targets
+    actions float32 [B, H, D], normalised    action_mask bool [B, H, D]
+    noise float32 [B, H, D] and noise_time float32 [B, 1], uniform in 0..1; or noise_seed int64 []; optional
+where the answer is in words, for all of these but points
+    answer int64 [B, A], ids that end in eos, then pad    answer_mask bool [B, A], which of them count
+    answer_segment int64 [B, A], optional: several turns packed into one row, each a segment s >= 1 (0: none)
+        that holds its prompt's words too, and sees the prefix and itself alone
+Robots and the web learned at once: {"robot_batch": flat batch, "web_batch": flat batch}, either of which may
+be missing.
+Shapes: B batch, P prefix tokens, W backbone width, H horizon, D joints, G groups of n codes, Q codes (or
+words) to choose from, A tokens of an answer in words, K points.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,15 +37,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vla.alignment import Alignment, same_rows
-from vla.attention import attention_mask, positions
+from vla import losses
+from vla.alignment import Alignment
+from vla.attention import attention_mask, positions, within_segments
 from vla.backbones import build_backbone
 from vla.backbones.base import Backbone, Modules
 from vla.configuration import FlowConfig, TuningConfig, VLAConfig
-from vla.decoders.action import ActionDecoder, action_loss, build_decoder
+from vla.decoders.action import ActionDecoder, build_decoder
 from vla.decoders.flow import FlowDecoder, Past, remember
-from vla.decoders.grounding import POINTS_PER_CAMERA, grounding_loss
-from vla.encoders.base import Tokens, masked_mean
+from vla.decoders.text import TextDecoder
+from vla.encoders.base import Tokens
 from vla.encoders.image import ImageEncoder
 from vla.fusion import Context, build_fusion, with_pictures
 from vla.instructions import InstructionCache
@@ -62,7 +73,7 @@ class Prefix:
 
 
 class VLA(nn.Module):
-    """Every sense in; a chunk of action tokens out."""
+    """Every sense in; a chunk of actions out, and words."""
 
     def __init__(self, config: VLAConfig) -> None:
         super().__init__()
@@ -81,6 +92,13 @@ class VLA(nn.Module):
         if config.alignment is not None:
             senses = {name for pair in config.alignment.pairs for name in pair}
             self.alignment = Alignment(config.alignment, dict.fromkeys(sorted(senses), self.backbone.width))
+        # Last, so that they draw no random number that an older part would have drawn.
+        self.text_decoder = None
+        if config.answer is not None:
+            self.text_decoder = TextDecoder(config, self.vocabulary, self.backbone)
+        self.auxiliary: ActionDecoder | None = None
+        if isinstance(config.decoder, FlowConfig) and config.decoder.codes is not None:
+            self.auxiliary = build_decoder(config.decoder.codes, self.vocabulary, self.backbone)
         self.config = completed(config, self)
         tune(self, config.tuning)
         self.left_out = self._left_out()
@@ -95,41 +113,67 @@ class VLA(nn.Module):
         return Prefix([with_pictures(each, senses) for each in self.fusion(senses.tokens)], senses)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Prefix]:
-        """-> logits float32 [B, G, n, Q], with `targets` as what was said so far."""
-        decoder, prefix = self.decoder, self.encode(batch)
-        assert not isinstance(decoder, FlowDecoder)
+        """-> logits of codes float32 [B, G, n, Q], with `targets` as what was said so far."""
+        prefix = self.encode(batch)
+        return self.code_logits(prefix, batch), prefix
+
+    def code_logits(self, prefix: Prefix, batch: Batch) -> Tensor:
+        """Of the action codes (of a flow, those learned beside it): float32 [B, G, n, Q]."""
+        decoder = self.auxiliary if isinstance(self.decoder, FlowDecoder) else self.decoder
+        assert decoder is not None
         said, count = batch["targets"], batch["targets"].shape[1]
         known = said if decoder.block == decoder.groups else said[:, : count - decoder.block]
         answers = decoder.embed(len(said), known, batch.get("forced"))
-        logits = [decoder.logits(self.read(context, answers)) for context in prefix.contexts]
-        return self.fusion.combine(logits, prefix.contexts), prefix
+        logits = [decoder.logits(self.read(each, answers, decoder.block)) for each in prefix.contexts]
+        return self.fusion.combine(logits, prefix.contexts)
 
-    def remember(self, context: Context) -> Past:
-        """What a continuous decoder looks at: the keys and values of a context."""
+    def answer_logits(self, prefix: Prefix, batch: Batch) -> Tensor:
+        """Of the words, each given those before it in `answer`: float32 [B, A, Q]."""
+        decoder, segment = self.text_decoder, batch.get("answer_segment")
+        assert decoder is not None
+        words = decoder.embed(batch["answer"][:, :-1], segment)
+        read = [self.read(each, words, decoder.block, segment) for each in prefix.contexts]
+        return self.fusion.combine([decoder.logits(hidden) for hidden in read], prefix.contexts)
+
+    def remember(self, context: Context, *, insulated: bool = False) -> Past:
+        """What a continuous decoder looks at: the keys and values of a context. insulated: no gradient of
+        what it learns passes through them (see `TuningConfig`)."""
         tokens = context.tokens
-        return remember(
-            self.backbone,
-            tokens.x,
-            self.attention_mask(tokens, 0),
-            tokens.mask,
-            self.places(context, 0),
-            context.first_pass,
-        )
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not insulated):
+            return remember(
+                self.backbone,
+                tokens.x,
+                self.attention_mask(tokens, 0),
+                tokens.mask,
+                self.places(context, 0),
+                context.first_pass,
+            )
 
-    def read(self, context: Context, answers_BAW: Tensor) -> Tensor:
-        """The backbone over a context and all answers in one pass: the answers' hidden vectors, [B, A, W]."""
+    def read(
+        self,
+        context: Context,
+        answers_BAW: Tensor,
+        block: int | None = None,
+        segment_BA: Tensor | None = None,
+    ) -> Tensor:
+        """The backbone over a context and all answers in one pass: the answers' hidden vectors, [B, A, W].
+        block, segment_BA: see `attention_mask`."""
         x, count = context.tokens.x, answers_BAW.shape[1]
         return self.backbone(
             torch.cat([x, answers_BAW.to(x.dtype)], 1),
-            self.attention_mask(context.tokens, count),
+            self.attention_mask(context.tokens, count, block, segment_BA),
             last=count,
-            positions=self.places(context, count),
+            positions=self.places(context, count, segment_BA),
             before=context.first_pass,
         )
 
-    def places(self, context: Context, answers: int) -> Tensor:
+    def places(self, context: Context, answers: int, segment_BA: Tensor | None = None) -> Tensor:
         """Where each token stands: int64 [B, T], or [3, B, T] (time, row, column) for models that place
-        pictures in the plane."""
+        pictures in the plane. The tokens of a segment are counted from where the prefix ends."""
+        if segment_BA is not None:
+            begun = self.places(context, 1)
+            begun = begun.expand(*begun.shape[:-2], len(segment_BA), -1)
+            return torch.cat([begun[..., :-1], begun[..., -1:] + within_segments(segment_BA)], -1)
         places = positions(context.tokens, answers)
         if self.backbone.places_in_plane and context.squares:
             from vla.backbones.vision import grid_positions
@@ -137,76 +181,38 @@ class VLA(nn.Module):
             return grid_positions(places, context.squares)
         return places
 
-    def attention_mask(self, prefix: Tokens, answers: int) -> Tensor:
-        """Who looks at whom: bool [T, T] or [B, 1, T, T]."""
-        block = answers if isinstance(self.decoder, FlowDecoder) else self.decoder.block
-        return attention_mask(prefix, answers, causal_prefix=self.backbone.causal, block=block)
+    def attention_mask(
+        self, prefix: Tokens, answers: int, block: int | None = None, segment_BA: Tensor | None = None
+    ) -> Tensor:
+        """Who looks at whom: bool [T, T] or [B, 1, T, T]. block: how many answers are written at a time; of
+        the actions if not told. segment_BA: int64 [B, A], of answers packed into one row."""
+        if block is None:
+            block = answers if isinstance(self.decoder, FlowDecoder) else self.decoder.block
+        causal = self.backbone.causal
+        return attention_mask(prefix, answers, causal_prefix=causal, block=block, segment_BA=segment_BA)
 
-    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The training loss and what it is made of (scalars, detached): action_loss, and action_accuracy and
-        action_l1 (in codes) or flow's own; grounding_loss and grounding_error (in picture widths); those of
-        the alignment."""
-        loss, scalars, prefix = self._action_loss(batch)
-        scalars["action_loss"] = loss.detach()
-        weight = self.config.image.grounding_weight
-        if batch.get("points") is not None and weight > 0 and prefix.senses.maps:
-            grounding, error = self._grounding(prefix, batch["points"])
-            loss = loss + weight * grounding
-            scalars |= {"grounding_loss": grounding.detach(), "grounding_error": error}
-        if self.alignment is not None and self.config.alignment is not None:
-            aligned, found = self.alignment(self._pooled(prefix), same_rows(batch["text"]))
-            loss = loss + self.config.alignment.weight * aligned
-            scalars |= found
-        return loss, scalars
+    def loss(
+        self, batch: Batch, totals: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The training loss of a batch, flat or mixed, and what it is made of (scalars, detached):
+        action_loss, and action_accuracy and action_l1 (in codes) or flow's own; auxiliary_loss and
+        auxiliary_accuracy; answer_loss and answer_accuracy; grounding_loss and grounding_error (in picture
+        widths), and the same of the web's pictures, web_grounding_...; those of the alignment.
 
-    def _action_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Prefix]:
-        config = self.config.decoder
-        if isinstance(config, FlowConfig):
-            prefix = self.encode(batch)
-            assert isinstance(self.decoder, FlowDecoder)
-            past = self.remember(prefix.contexts[0])
-            random = self._random(batch.get("noise_seed"), batch["actions"].device)
-            actions, mask, forced = batch["actions"], batch["action_mask"], batch.get("forced")
-            return *self.decoder.loss(past, actions, mask, forced, random), prefix
-        logits, prefix = self(batch)
-        codes = batch["targets"] - self.vocabulary.action_range.start
-        ordered = config.layout.ordered
-        smoothing = config.smoothing if ordered else 0.0
-        counts = batch["target_mask"]
-        if "forced" in batch:
-            steps = torch.arange(codes.shape[1], device=codes.device)
-            counts = counts & (steps >= batch["forced"][:, None])[..., None]
-        return *action_loss(logits, codes, counts, smoothing, ordered), prefix
+        totals: of the whole batch that this one is a part of (`totals`, added up); loss, gradients and
+        scalars then are shares that add up to the whole's.
+        """
+        return losses.loss(self, batch, totals)
 
-    def _random(self, seed: Tensor | None, device: torch.device) -> torch.Generator | None:
-        """Of a batch that tells its seed, so that a resumed training draws what it would have drawn; in
-        evaluation always the same; else torch's own."""
-        if seed is None and self.training:
-            return None
-        return torch.Generator(device).manual_seed(0 if seed is None else int(seed))
+    def totals(self, batch: Batch) -> dict[str, Tensor]:
+        """By what each loss of a batch is divided, from its masks and weights alone: float32 scalars (see
+        `vla.losses`). Different parts of a batch may have different names."""
+        return losses.totals(self.config, batch)
 
-    def _grounding(self, prefix: Prefix, points_BM3: Tensor) -> tuple[Tensor, Tensor]:
-        n, sigma = POINTS_PER_CAMERA, self.config.image.grounding_sigma
-        cameras = [camera.name for camera in self.config.image.cameras]
-        labels = dict(zip(cameras, points_BM3.split(n, dim=1), strict=True))
-        maps = prefix.senses.maps
-        losses = [grounding_loss(maps[c][:, :n], labels[c], sigma) for c in maps]
-        with torch.no_grad():
-            wanted = torch.cat([labels[c] for c in maps], 1)
-            found = torch.cat([prefix.points[c][:, :n] for c in maps], 1)
-            seen = wanted[..., 2]
-            error = (found - wanted[..., :2]).norm(dim=-1) * seen
-            mean_error = error.sum() / seen.sum().clamp(min=1.0)
-        return torch.stack(losses).mean(), mean_error
-
-    def _pooled(self, prefix: Prefix) -> dict[str, tuple[Tensor, Tensor]]:
-        """Sense -> its mean token [B, W], and whether it is there, bool [B]; all cameras are `image`."""
-        tokens = prefix.senses.tokens
-        cameras = [tokens[camera.name] for camera in self.config.image.cameras]
-        image = Tokens(torch.cat([c.x for c in cameras], 1), torch.cat([c.full_mask() for c in cameras], 1))
-        named = {"image": image}
-        named |= {name: tokens[name] for name in ("text", "audio") if name in tokens}
-        return {name: (masked_mean(each), each.present()) for name, each in named.items()}
+    def checkpoint_activations(self, on: bool = True) -> None:
+        """Compute the backbone's activations again in the backward pass instead of keeping them: less memory
+        for about a third more time; loss and gradients stay as they are."""
+        self.backbone.checkpoint_activations(on)
 
     def parts(self) -> dict[str, Modules]:
         """The modules of each part that can be trained in its own way (see `TuningConfig`)."""
@@ -217,7 +223,8 @@ class VLA(nn.Module):
         joining: Modules = [part for eye in eyes for part in eye.connector_modules]
         joining += [senses.connect, senses.place, senses.views, self.fusion]
         rest: Modules = [each for name, each in senses.encoders.items() if name in ("text", "state")]
-        rest += [self.decoder] if self.alignment is None else [self.decoder, self.alignment]
+        rest += [self.decoder]
+        rest += [each for each in (self.alignment, self.text_decoder, self.auxiliary) if each is not None]
         return {
             "vision": vision + trunk.vision_modules,
             "audio": audio,

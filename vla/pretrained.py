@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from vla.configuration import FlowConfig, VLAConfig, WordsConfig
+from vla.configuration import VLAConfig, WordsConfig
 from vla.data.statistics import Statistics
 from vla.errors import BadInput
 from vla.model import VLA
@@ -132,7 +132,7 @@ def _processor(path: Path, header: dict[str, Any]) -> Processor:
 def _actions(file: Path, config: VLAConfig, statistics: Statistics) -> ActionTokenizer | None:
     """The action codes of a checkpoint, which must be those of its config, robots and statistics."""
     decoder = config.decoder
-    if isinstance(decoder, FlowConfig):
+    if decoder.tokenizer is None:
         return None
     return load_tokenizer(
         file,

@@ -13,7 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vla.action_coder import ActionCoder, tell_loss
+from vla.action_coder import ActionCoder
+from vla.answers import web_batch
 from vla.configuration import VLAConfig
 from vla.data import pictures
 from vla.data.robots import Sample, fitted, own_rows, rows_by_robot, widen
@@ -57,19 +58,19 @@ class Processor(ActionCoder):
         is_pad: npt.NDArray[np.bool_] | None = None,
         *,
         seed: int = 0,
+        statistics: Statistics | None = None,
     ) -> "Processor":
         """Statistics and action codes from a sample of the training data (50 thousand frames are plenty).
 
         state: [N, D], None where the model takes none. actions: [N, H, D], absolute. is_pad: bool [N, H],
         steps to leave out. For named robots instead of all three a mapping from each name to its own.
+        statistics: where they are known already (of all frames); the sample then serves the codes alone.
         """
         samples: Mapping[str, Any] = state if isinstance(state, Mapping) else {"": (state, actions, is_pad)}
-        made = cls(config, tokenizer, Statistics(fitted(config, samples)))
+        made = cls(config, tokenizer, statistics or Statistics(fitted(config, samples)))
         if made.actions is not None and not made.actions.fitted:
-            chunks = [made.normalised(own, acted, pad, [name]) for name, (own, acted, pad) in samples.items()]
-            all_chunks = np.concatenate(chunks)
-            made.actions = made.actions.fit(all_chunks, seed)
-            tell_loss(made.actions, all_chunks)
+            made.actions = made.actions.fit(made.chunks(samples), seed)
+        made.tell_loss(samples)
         return made
 
     @cached_property
@@ -102,6 +103,18 @@ class Processor(ActionCoder):
         if "points" in raw:
             out["points"] = torch.from_numpy(np.asarray(raw["points"], dtype=np.float32))
         return out
+
+    def web_batch(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """The flat batch of pictures and what is said of them (see `vla.model`), on the CPU.
+
+        raw: prompt list[str]; images, where there are some: uint8 [height, width, 3] each, or None, list or
+        array; camera, whose pictures they are taken for (the model's first); answer, where it is to be
+        learned, list[str], or, packed, for each row a list of (prompt, answer), all about its picture: they
+        take as many rows as they need, and only then a row's own prompt may be empty; points float32 [B, 2,
+        3] of the camera, in 0..1 of the picture; weight [B]. Raises BadInput for a text that the model cannot
+        read or say.
+        """
+        return web_batch(self, raw)
 
     def words(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Instructions -> ids int64 [B, L], mask bool [B, L]; L is the model's longest text, with the start

@@ -131,22 +131,23 @@ class Senses(nn.Module):
         return cast(ImageEncoder, self.encoders[image.cameras[0].name if image.shared else name])
 
     def forward(self, batch: Batch, instructions: InstructionCache | None = None) -> Sensed:
-        """A batch (see `vla.model`) -> every sense's tokens. instructions: of whoever runs the model; is not
-        used while it learns."""
+        """A batch (see `vla.model`) -> the tokens of every sense that is in it. instructions: of whoever runs
+        the model; is not used while it learns."""
         sensed = Sensed({})
         if self.training or torch.is_grad_enabled():
             instructions = None
         summary, found = self._read(batch, instructions)
-        for camera in self.config.image.cameras:
+        shown = batch.get("images", {})
+        for camera in (each for each in self.config.image.cameras if each.name in shown):
             found[camera.name] = self._see(camera.name, batch, summary, sensed)
-        if self.config.audio is not None:
+        if self.config.audio is not None and "audio" in batch:
             found["audio"] = self._hear(batch, instructions)
-        if self.config.state is not None:
+        if self.config.state is not None and "state" in batch:
             state = self.encoders["state"](batch["state"], batch.get("state_mask"), batch.get("robot"))
             mask = batch.get("state_mask")
             felt = Tokens(state, None if mask is None else mask.any(1, keepdim=True))
             found["state"] = self.connect["state"](felt)
-        sensed.tokens = {name: found[name] for name in self.names}
+        sensed.tokens = {name: found[name] for name in self.names if name in found}
         return sensed
 
     def _read(
@@ -155,11 +156,13 @@ class Senses(nn.Module):
         """-> the sentence's summary [B, C], where there is one, and "text" (and "bos")."""
         ids, mask = batch["text"], batch["text_mask"]
         if not isinstance(self.config.text, WordsConfig):
+            packed = "answer_segment" in batch  # only then a prompt may be without words
 
             def pooled(rows: Rows) -> tuple[Tensor | None, ...]:
                 tokens, summary = self.encoders["text"](ids[rows], mask[rows])
                 connected = self.connect["text"](Tokens(tokens))
-                return connected.x, connected.mask, summary
+                some = mask[rows].any(1, keepdim=True).expand(connected.x.shape[:2])
+                return connected.x, some if packed else None, summary
 
             x, seen, summary = self._once("text", (ids, mask), pooled, instructions)
             assert x is not None
@@ -210,13 +213,9 @@ class Senses(nn.Module):
         return Tokens(x_BVNC.flatten(1, 2), mask)
 
     def _hear(self, batch: Batch, instructions: InstructionCache | None) -> Tokens:
-        device, count = batch["text"].device, len(batch["text"])
-        audio = batch.get("audio")
-        if audio is None:  # nothing was recorded: silence, masked
-            audio = torch.zeros(count, 1, device=device)
-        length = batch.get("audio_length")
+        audio, length = batch["audio"], batch.get("audio_length")
         if length is None:
-            length = torch.full((count,), audio.shape[1] if "audio" in batch else 0, device=device)
+            length = torch.full((len(audio),), audio.shape[1], device=audio.device)
 
         def encoded(rows: Rows) -> tuple[Tensor | None, ...]:
             heard = self.connect["audio"](self.encoders["audio"](audio[rows], length[rows]))

@@ -73,7 +73,7 @@ def _scalar(value: Any, hint: Any, place: str) -> Any:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if hint is float and number:
         return float(value)
-    if hint is int and number and float(value).is_integer():  # 1e6 on a command line is a float
+    if hint is int and number and value.is_integer():  # 1e6 on a command line is a float
         return int(value)
     if hint is Path and isinstance(value, str | Path) and str(value):  # '' would mean the present folder
         return Path(value)

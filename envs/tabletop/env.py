@@ -13,21 +13,25 @@ from gymnasium import spaces
 from envs.tabletop.arm import JOINT_NAMES, STATE_HIGH, STATE_LOW, ArmModel
 from envs.tabletop.camera import Camera
 from envs.tabletop.expert import Expert
+from envs.tabletop.extended import name_another, sample_extended
 from envs.tabletop.language import parse, say
 from envs.tabletop.sampling import sample_scene, swap_target
 from envs.tabletop.scene import Scene
 from envs.tabletop.sim import CONTROL_HZ, Simulation
 from envs.tabletop.success import Judge, Verdict
 from envs.tabletop.tasks import SKILLS, Task
+from envs.tabletop.vocabulary import UNSEEN_SPLITS
+from envs.tabletop.vocabulary import vocabulary as words_of
 from vla.errors import BadInput, did_you_mean
 from vla.interfaces import IMAGE_PREFIX, STATE, TASK
 
 __all__ = ["CAMERAS", "MAX_STEPS", "SPLITS", "TabletopEnv"]
 
 CAMERAS = ("front", "wrist")
-SPLITS = ("train", "validation", "seen", "held_out_sentences", "held_out_objects")
+SPLITS = ("train", "validation", "seen", "held_out_sentences", "held_out_objects", *UNSEEN_SPLITS)
 """Each split draws from its own stream of random numbers, so equal seeds in two splits share nothing.
-train, validation and seen differ only in that; the others hold out sentence templates or objects."""
+train, validation and seen differ only in that; the others hold out sentence templates, objects, or (in the
+extended vocabulary) colours and shapes with their words. A new one goes last: its place is its stream."""
 
 MAX_STEPS = {
     "touch": 100,
@@ -54,6 +58,8 @@ class TabletopEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
 
     reset(options=...) takes ``task`` (a Task), ``sentence`` (text, parsed), ``swap`` (True: the same seed's
     scene with the sentence about another object) or ``scene`` (a Scene, used as it is).
+
+    vocabulary: ``extended`` has more colours and shapes, for touch and lift alone (see vocabulary.py).
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}  # noqa: RUF012
@@ -68,6 +74,7 @@ class TabletopEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         task: Task | None = None,
         sentence: str | None = None,
         arm_model: ArmModel = "primitive",
+        vocabulary: str = "base",
         max_steps: int | None = None,
         render_mode: str | None = "rgb_array",
     ) -> None:
@@ -77,6 +84,7 @@ class TabletopEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
             raise BadInput(f"skills must be a list of names, not {skills!r}")
         for skill in skills:
             _check(skill, SKILLS, "skill")
+        _check_vocabulary(vocabulary, split, skills)
         if not skills:
             raise BadInput("skills is empty; name at least one of: " + ", ".join(SKILLS))
         if max_steps is not None and (not isinstance(max_steps, int) or max_steps < 1):
@@ -87,7 +95,8 @@ class TabletopEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         self.split, self.skills, self.arm_model = split, tuple(skills), arm_model
         self.visual_randomization = visual_randomization
         self.render_mode = render_mode
-        self._fixed_task = parse(sentence) if sentence is not None else task
+        self.vocabulary = vocabulary
+        self._fixed_task = parse(sentence, vocabulary) if sentence is not None else task
         self._fixed_sentence = sentence
         self._max_steps = max_steps
         picture = spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
@@ -171,23 +180,28 @@ class TabletopEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         _check_given("task", options.get("task"), Task)
         _check_given("scene", options.get("scene"), Scene)
         sentence = options.get("sentence", self._fixed_sentence)
-        task = parse(sentence) if sentence is not None else options.get("task", self._fixed_task)
+        task = (
+            parse(sentence, self.vocabulary)
+            if sentence is not None
+            else options.get("task", self._fixed_task)
+        )
         scene: Scene | None = options.get("scene")
         if scene is None:
             skill = task.skill if task is not None else self.skills[int(rng.integers(len(self.skills)))]
-            scene = sample_scene(
-                rng,
-                skill,
-                held_out=self.split == "held_out_objects" and task is None,
-                task=task,
-                visual_randomization=self.visual_randomization,
-            )
+            scene = self._sample(rng, skill, task)
         if options.get("swap"):
-            scene = swap_target(scene, rng)
+            scene = (swap_target if self.vocabulary == "base" else name_another)(scene, rng)
         if sentence is None:
             held_out = self.split == "held_out_sentences"
             sentence = say(scene.task, rng, split="held_out" if held_out else "train")
         return scene, sentence
+
+    def _sample(self, rng: np.random.Generator, skill: str, task: Task | None) -> Scene:
+        varied = self.visual_randomization
+        if self.vocabulary == "extended":
+            return sample_extended(rng, skill, self.split, task=task, visual_randomization=varied)
+        held_out = self.split == "held_out_objects" and task is None
+        return sample_scene(rng, skill, held_out=held_out, task=task, visual_randomization=varied)
 
     def _observe(self) -> Observation:
         assert self._camera is not None
@@ -216,6 +230,16 @@ class TabletopEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
 def _check(value: str, known: Sequence[str], what: str) -> None:
     if value not in known:
         raise BadInput(f"unknown {what} {value!r}{did_you_mean(value, known)}")
+
+
+def _check_vocabulary(name: str, split: str, skills: Sequence[str]) -> None:
+    """Whether the vocabulary has the split and the skills."""
+    known = words_of(name).skills
+    if split in UNSEEN_SPLITS and name != "extended":
+        raise BadInput(f"split={split} needs vocabulary=extended: the base vocabulary has nothing unseen")
+    for skill in skills:
+        if skill not in known:
+            raise BadInput(f"vocabulary={name} has no skill '{skill}'; give skills=[{', '.join(known)}]")
 
 
 def _check_given(name: str, value: Any, kind: type) -> None:

@@ -14,6 +14,7 @@ from envs.tabletop.arm import ARM_JOINTS, STATE_HIGH, STATE_LOW, from_radians
 from envs.tabletop.kinematics import ArmKinematics
 from envs.tabletop.scene import PAN_AXIS, destination, rest_height
 from envs.tabletop.sim import Simulation
+from envs.tabletop.solids import SOLIDS
 from envs.tabletop.success import Judge
 
 __all__ = ["OPEN", "SUBTASKS", "Expert", "Noise"]
@@ -166,13 +167,13 @@ class Expert:
     def _grasp_roll(self, index: int, at: np.ndarray) -> float:
         """Wrist roll that closes the fingers across the object's narrow side, near a quarter turn."""
         kind = self._scene.objects[index].thing.kind
-        if kind in ("ball", "cylinder"):
+        period = SOLIDS[kind].period
+        if not period:
             return np.pi / 2
         axes = self._sim.rotation(index)
         along = axes[:, 0] if abs(axes[2, 0]) < 0.7 else axes[:, 1]
         heading = np.arctan2(at[1] - PAN_AXIS[1], at[0] - PAN_AXIS[0])
         turn = np.arctan2(along[1], along[0]) - heading
-        period = np.pi if kind == "brick" else np.pi / 2
         turn = (turn + period / 2) % period - period / 2
         return float(np.pi / 2 + np.clip(turn, -1.1, 1.1))
 

@@ -9,15 +9,18 @@ so that a word-level tokenizer meets one spelling of each word.
 import string
 from functools import cache
 
-from envs.tabletop.tasks import COLORS, CONTAINERS, SHAPES, SKILLS, ZONE, Task, Thing
+from envs.tabletop.tasks import CONTAINERS, SKILLS, ZONE, Task, Thing
+from envs.tabletop.vocabulary import vocabulary as words_of
 
 __all__ = [
     "HELD_OUT_TEMPLATES",
+    "NEW_NOUNS",
     "NOUNS",
     "TRAIN_TEMPLATES",
     "all_words",
     "choices",
     "noun_phrases",
+    "nouns_of",
     "slots",
 ]
 
@@ -31,6 +34,15 @@ NOUNS: dict[str, tuple[str, ...]] = {
     "zone": ("zone", "area", "square", "patch"),
 }
 """Kind -> its names, the usual one first."""
+
+NEW_NOUNS: dict[str, tuple[str, ...]] = {
+    "star": ("star",),
+    "ring": ("ring", "donut"),
+    "cross": ("cross", "plus"),
+    "heart": ("heart",),
+    "moon": ("moon", "crescent"),
+}
+"""The same for the shapes that the extended vocabulary adds."""
 
 MOTION: dict[str, tuple[str, ...]] = {
     "bowl": ("in", "into", "inside"),
@@ -240,11 +252,16 @@ HELD_OUT_TEMPLATES: dict[str, tuple[str, ...]] = {
 """Skill -> the templates of no demonstration: new structures, made of words that training has shown."""
 
 
+def nouns_of(kind: str) -> tuple[str, ...]:
+    """All names of a kind, the usual one first."""
+    return NOUNS[kind] if kind in NOUNS else NEW_NOUNS[kind]
+
+
 @cache
 def noun_phrases(thing: Thing) -> tuple[str, ...]:
     """All names of a thing: each noun of its kind with "the", with "a" or "an", and bare."""
     article = "an" if thing.color[0] in "aeiou" else "a"
-    names = [f"{thing.color} {noun}" for noun in NOUNS[thing.kind]]
+    names = [f"{thing.color} {noun}" for noun in nouns_of(thing.kind)]
     return tuple(f"{before}{name}" for name in names for before in ("the ", f"{article} ", ""))
 
 
@@ -262,7 +279,8 @@ def choices(task: Task) -> dict[str, tuple[str, ...]]:
         if thing is not None:
             found[slot] = noun_phrases(thing)
     if task.reference is not None:
-        place = "stack" if task.reference.kind in SHAPES else task.reference.kind
+        kind = task.reference.kind
+        place = kind if kind in (*CONTAINERS, ZONE) else "stack"
         place = task.relation or place
         found |= {"to": MOTION[place], "at": REST[place]}
     if task.relation is not None:
@@ -271,13 +289,14 @@ def choices(task: Task) -> dict[str, tuple[str, ...]]:
 
 
 @cache
-def all_words() -> list[str]:
-    """Every word that any template can produce, sorted."""
+def all_words(vocabulary: str = "base") -> list[str]:
+    """Every word that any template can produce about the vocabulary's things, sorted."""
+    known = words_of(vocabulary)
     tables = (PHRASES, VERBS, MOTION, REST, SIDE)
     texts = [text for table in tables for options in table.values() for text in options]
     for skill in SKILLS:
         for template in TRAIN_TEMPLATES[skill] + HELD_OUT_TEMPLATES[skill]:
             texts += [literal for literal, _, _, _ in string.Formatter().parse(template)]
-    for kind in (*SHAPES, *CONTAINERS, ZONE):
-        texts += [phrase for color in COLORS for phrase in noun_phrases(Thing(kind, color))]
+    for kind in (*known.shapes, *CONTAINERS, ZONE):
+        texts += [phrase for color in known.colors for phrase in noun_phrases(Thing(kind, color))]
     return sorted({word for text in texts for word in text.split()})

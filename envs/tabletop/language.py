@@ -8,7 +8,7 @@ knows every sentence that `parse` lets through.
 import numpy as np
 
 from envs.tabletop import grammar
-from envs.tabletop.grammar import HELD_OUT_TEMPLATES, NOUNS
+from envs.tabletop.grammar import HELD_OUT_TEMPLATES, nouns_of
 from envs.tabletop.parsing import parse
 from envs.tabletop.tasks import COLORS, CONTAINERS, RELATIONS, SHAPES, SKILLS, ZONE, Task, Thing
 from vla.errors import BadInput, did_you_mean
@@ -51,16 +51,16 @@ def say(task: Task, rng: np.random.Generator, split: str = "train") -> str:
 
 def _name(thing: Thing, rng: np.random.Generator) -> str:
     """A noun phrase; half the time the usual noun, four times in five with "the"."""
-    nouns = NOUNS[thing.kind]
+    nouns = nouns_of(thing.kind)
     noun = nouns[0] if rng.random() < 0.5 else nouns[rng.integers(len(nouns))]
     definite = rng.random() < 0.8
     article = "the " if definite else ("", "an " if thing.color[0] in "aeiou" else "a ")[rng.integers(2)]
     return f"{article}{thing.color} {noun}"
 
 
-def all_words() -> list[str]:
-    """Every word that any template can produce, held-out ones included, sorted."""
-    return list(grammar.all_words())
+def all_words(vocabulary: str = "base") -> list[str]:
+    """Every word that any template, held-out ones included, can say of a vocabulary's things, sorted."""
+    return list(grammar.all_words(vocabulary))
 
 
 def all_sentences_sample(n: int, seed: int) -> list[str]:

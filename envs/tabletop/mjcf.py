@@ -10,7 +10,8 @@ from envs.tabletop.arm import (
     arm_defaults_xml,
 )
 from envs.tabletop.scene import CONTAINER_RADIUS, ZONE_HALF, Placed, Scene, rest_height
-from envs.tabletop.tasks import COLORS
+from envs.tabletop.solids import SOLIDS
+from envs.tabletop.vocabulary import RGB
 
 __all__ = ["PHYSICS_STEP", "scene_xml"]
 
@@ -21,28 +22,31 @@ WALL_HEIGHT = 0.008
 _FRONT_CAMERA = np.array([0.56, 0.0, 0.52])
 _FRONT_TARGET = np.array([0.21, 0.0, 0.0])
 
-_SHAPE_XML = {
-    "cube": 'type="box" size="0.015 0.015 0.015"',
-    "ball": 'type="sphere" size="0.016"',
-    "cylinder": 'type="cylinder" size="0.015 0.018"',
-    "brick": 'type="box" size="0.025 0.0135 0.0135"',
-}
 _OBJECT_MASS = 0.02
 
 
 def _rgba(color: str, shade: float) -> str:
-    return " ".join(f"{min(1.0, c * shade):.4f}" for c in COLORS[color]) + " 1"
+    return " ".join(f"{min(1.0, c * shade):.4f}" for c in RGB[color]) + " 1"
 
 
 def _object_xml(index: int, placed: Placed, shade: float) -> str:
     half = placed.yaw / 2
+    solid = SOLIDS[placed.thing.kind]
+    rgba = _rgba(placed.thing.color, shade)
+    # The first part has the thing's name, further ones none.
+    names = (f'name="object{index}" ', *[""] * (len(solid.geoms) - 1))
+    mass = _OBJECT_MASS / len(solid.geoms)
+    parts = "".join(
+        f"""
+      <geom {name}{shape} mass="{mass}" condim="6"
+        friction="0.9 0.01 0.0015" solref="0.01 1" contype="1" conaffinity="1" group="0"
+        rgba="{rgba}"/>"""
+        for name, shape in zip(names, solid.geoms, strict=True)
+    )
     return f"""
     <body name="object{index}" pos="{placed.x} {placed.y} {rest_height(placed.thing.kind) + 0.0005}"
       quat="{np.cos(half)} 0 0 {np.sin(half)}">
-      <freejoint name="object{index}"/>
-      <geom name="object{index}" {_SHAPE_XML[placed.thing.kind]} mass="{_OBJECT_MASS}" condim="6"
-        friction="0.9 0.01 0.0015" solref="0.01 1" contype="1" conaffinity="1" group="0"
-        rgba="{_rgba(placed.thing.color, shade)}"/>
+      <freejoint name="object{index}"/>{parts}
     </body>"""
 
 
@@ -79,6 +83,12 @@ def _fixture_xml(placed: Placed, shade: float) -> str:
     return head + "".join(parts) + "</body>"
 
 
+def _meshes_xml(scene: Scene) -> str:
+    """The meshes that the scene's things draw, each once."""
+    kinds = dict.fromkeys(placed.thing.kind for placed in scene.objects)
+    return "".join(SOLIDS[kind].mesh for kind in kinds)
+
+
 def _look_at(position: np.ndarray, target: np.ndarray) -> str:
     """MuJoCo's ``xyaxes`` for a camera at `position` looking at `target`, its picture upright."""
     forward = (target - position) / np.linalg.norm(target - position)
@@ -107,7 +117,7 @@ def scene_xml(scene: Scene, arm_model: ArmModel = "primitive") -> str:
     <global offwidth="1280" offheight="1280"/>
   </visual>
   <default>{arm_defaults_xml()}</default>
-  <asset>{arm_assets_xml(arm_model)}</asset>
+  <asset>{arm_assets_xml(arm_model)}{_meshes_xml(scene)}</asset>
   <worldbody>
     <light pos="{look.light_x} {look.light_y} 1.5" dir="{-look.light_x / 1.5} {-look.light_y / 1.5} -1"
       directional="true" diffuse="{look.light} {look.light} {look.light}" specular="0.1 0.1 0.1"/>

@@ -8,9 +8,11 @@ when its structure is, whatever its synonyms. A new sentence structure is a new 
 
 import difflib
 import re
+from functools import cache
 
-from envs.tabletop.grammar import NOUNS, all_words
-from envs.tabletop.tasks import COLORS, CONTAINERS, ZONE, Task, Thing
+from envs.tabletop.grammar import NOUNS, all_words, nouns_of
+from envs.tabletop.tasks import CONTAINERS, ZONE, Task, Thing
+from envs.tabletop.vocabulary import vocabulary as words_of
 from vla.errors import BadInput
 
 __all__ = ["parse"]
@@ -59,18 +61,30 @@ _TAGS: dict[str, tuple[str, ...]] = {
 """Token letter -> its phrases, without articles; the longest phrase that fits is taken."""
 
 _EXAMPLE = "put the red cube in the blue bowl"
-_KNOWN = frozenset(all_words())
 _PHRASES = {phrase: tag for tag, phrases in _TAGS.items() for phrase in phrases}
-_KINDS = {noun: kind for kind, nouns in NOUNS.items() for noun in nouns}
 _SIDES = {"left": "left", "right": "right", "front": "front", "back": "behind"}
-_LEXER = re.compile(
-    rf"(?:(?P<color>{'|'.join(COLORS)}) (?P<noun>{'|'.join(_KINDS)})"
-    # The first "right" of "right in front of" only stresses it.
-    r"|(?:right (?=in |behind|at |to |on |next |beside))?(?:"
-    r"(?:(?:to|on|at|in) )?(?P<of>left|right|front|back)(?: side)? of|(?P<behind>behind)(?! it\b)"
-    r"|(?:to|on|at|in) (?:its )?(?P<side>left|right|front|back)(?: side)?|(?P<behind_it>behind) it"
-    rf"|(?P<phrase>{'|'.join(sorted(_PHRASES, key=len, reverse=True))})))(?: |$)"
-)
+
+
+class _Lexicon:
+    """The words of one vocabulary. kinds: noun -> kind; lexer: matches the next token of a sentence."""
+
+    def __init__(self, vocabulary: str) -> None:
+        known = words_of(vocabulary)
+        self.words, self.colors = frozenset(all_words(vocabulary)), known.colors
+        kinds = dict.fromkeys((*known.shapes, *NOUNS))
+        self.kinds = {noun: kind for kind in kinds for noun in nouns_of(kind)}
+        self.lexer = re.compile(
+            rf"(?:(?P<color>{'|'.join(self.colors)}) (?P<noun>{'|'.join(self.kinds)})"
+            # The first "right" of "right in front of" only stresses it.
+            r"|(?:right (?=in |behind|at |to |on |next |beside))?(?:"
+            r"(?:(?:to|on|at|in) )?(?P<of>left|right|front|back)(?: side)? of|(?P<behind>behind)(?! it\b)"
+            r"|(?:to|on|at|in) (?:its )?(?P<side>left|right|front|back)(?: side)?|(?P<behind_it>behind) it"
+            rf"|(?P<phrase>{'|'.join(sorted(_PHRASES, key=len, reverse=True))})))(?: |$)"
+        )
+
+
+_lexicon = cache(_Lexicon)
+
 
 # How one thing, or a pair (T), is brought to a goal (G: a preposition and the reference R).
 _GOAL_FORMS = (
@@ -136,8 +150,10 @@ _SKILLS_OF_THINGS = {
 }
 
 
-def parse(sentence: str) -> Task:
+def parse(sentence: str, vocabulary: str = "base") -> Task:
     """The one Task a sentence means; case, punctuation, articles and extra spaces do not matter.
+
+    vocabulary: of the things that it may name.
 
     Raises BadInput, in one line, where the sentence is empty, has an unknown word or is not understood.
     """
@@ -147,8 +163,10 @@ def parse(sentence: str) -> Task:
     words = re.findall(r"[^\W_]+(?:'[^\W_]+)*", text)
     if not words:
         raise BadInput(f"the instruction is empty; say for instance '{_EXAMPLE}'")
-    _check_words(words)
-    skeleton, meanings = _tokens([word for word in words if word not in ("a", "an", "the")], sentence)
+    lexicon = _lexicon(vocabulary)
+    _check_words(words, lexicon, vocabulary)
+    bare = [word for word in words if word not in ("a", "an", "the")]
+    skeleton, meanings = _tokens(bare, sentence, lexicon)
     kinds = "".join(sorted(letter for letter in skeleton if letter in "SCZ"))
     for skill in _SKILLS_OF_THINGS.get(kinds, ()):
         for form in _FORMS[skill]:
@@ -162,28 +180,28 @@ def parse(sentence: str) -> Task:
     raise _not_understood(sentence, [thing for thing in meanings if isinstance(thing, Thing)])
 
 
-def _check_words(words: list[str]) -> None:
+def _check_words(words: list[str], lexicon: _Lexicon, vocabulary: str) -> None:
     """Raise BadInput naming the first word that no template can produce, and the nearest known words."""
     for word in words:
-        if word not in _KNOWN:
-            near = difflib.get_close_matches(word, all_words(), n=3, cutoff=0.6)
+        if word not in lexicon.words:
+            near = difflib.get_close_matches(word, all_words(vocabulary), n=3, cutoff=0.6)
             hint = f"nearest known: {', '.join(near)}" if near else f"an example: '{_EXAMPLE}'"
             raise BadInput(f"unknown word '{word[:40]}' in the instruction ({hint})")
 
 
-def _tokens(words: list[str], sentence: str) -> tuple[str, list[Thing | str | None]]:
+def _tokens(words: list[str], sentence: str, lexicon: _Lexicon) -> tuple[str, list[Thing | str | None]]:
     """The skeleton, and for each of its letters the thing or the relation it stands for, or None."""
     text, at = " ".join(words), 0
     skeleton: list[str] = []
     meanings: list[Thing | str | None] = []
     while at < len(text):
-        found = _LEXER.match(text, at)
+        found = lexicon.lexer.match(text, at)
         if found is None:
-            raise _stray_word(text[at:].split()[0], sentence)
+            raise _stray_word(text[at:].split()[0], sentence, lexicon)
         at = found.end()
         said = found.groupdict()
         if said["color"]:
-            kind = _KINDS[said["noun"]]
+            kind = lexicon.kinds[said["noun"]]
             skeleton.append("Z" if kind == ZONE else "C" if kind in CONTAINERS else "S")
             meanings.append(Thing(kind, said["color"]))
         elif said["phrase"] is not None:
@@ -203,11 +221,11 @@ def _checked(task: Task) -> Task:
     return task
 
 
-def _stray_word(word: str, sentence: str) -> BadInput:
+def _stray_word(word: str, sentence: str, lexicon: _Lexicon) -> BadInput:
     """Why no token begins at a known word."""
-    if word in COLORS:
+    if word in lexicon.colors:
         return BadInput(f"the colour '{word}' needs its shape right after it, as in 'the {word} cube'")
-    if word in _KINDS and word != "can":
+    if word in lexicon.kinds and word != "can":
         return BadInput(f"'{word}' needs its colour right before it, as in 'the red {word}'")
     return _not_understood(sentence, [])
 

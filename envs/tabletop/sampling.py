@@ -6,10 +6,11 @@ import numpy as np
 
 from envs.tabletop.arm import STATE_HIGH, STATE_LOW
 from envs.tabletop.scene import HOME, PAN_AXIS, Look, Placed, Scene, destination
+from envs.tabletop.solids import SOLIDS
 from envs.tabletop.tasks import COLORS, CONTAINERS, HELD_OUT_PAIRS, RELATIONS, SHAPES, ZONE, Task, Thing
 from vla.errors import BadInput
 
-__all__ = ["sample_scene", "swap_target"]
+__all__ = ["lay_out", "sample_scene", "start_pose", "swap_target"]
 
 REACH = (0.15, 0.285)
 SECTOR = np.deg2rad(46.0)
@@ -18,10 +19,7 @@ GAP = 0.02
 
 
 _FOOTPRINT = {
-    "cube": 0.020,
-    "ball": 0.016,
-    "cylinder": 0.015,
-    "brick": 0.027,
+    **{kind: solid.footprint for kind, solid in SOLIDS.items()},
     "bowl": 0.062,
     "tray": 0.07,
     "zone": 0.055,
@@ -121,7 +119,8 @@ def _other_container(first: Thing, rng: np.random.Generator) -> Thing:
     return Thing(first.kind, _pick([Thing(first.kind, c) for c in COLORS if c != first.color], rng).color)
 
 
-def _place(things: list[Thing], rng: np.random.Generator) -> list[Placed] | None:
+def lay_out(things: list[Thing], rng: np.random.Generator) -> list[Placed] | None:
+    """Places for the things, in their order, with room for a finger between them; None: no luck."""
     placed: list[Placed] = []
     for thing in things:
         for _ in range(60):
@@ -165,6 +164,11 @@ def _feasible(task: Task, objects: tuple[Placed, ...], fixtures: tuple[Placed, .
     return True
 
 
+def start_pose(rng: np.random.Generator) -> np.ndarray:
+    """A start pose about HOME, LeRobot units ``[6]``."""
+    return np.clip(HOME + rng.normal(0, [8, 4, 4, 3, 6, 3]), STATE_LOW + 1.0, STATE_HIGH - 1.0)
+
+
 def sample_scene(
     rng: np.random.Generator,
     skill: str,
@@ -183,7 +187,7 @@ def sample_scene(
             drawn, objects, fixtures = _sample_things(skill, held_out, rng)
         else:
             drawn, objects, fixtures = _things_for(task, rng)
-        placed = _place([*fixtures, *objects], rng)
+        placed = lay_out([*fixtures, *objects], rng)
         if placed is None:
             continue
         fixed, movable = tuple(placed[: len(fixtures)]), placed[len(fixtures) :]
@@ -191,8 +195,7 @@ def sample_scene(
         scene_objects = tuple(movable[i] for i in order)
         if not _feasible(drawn, scene_objects, fixed):
             continue
-        start = HOME + rng.normal(0, [8, 4, 4, 3, 6, 3])
-        start = np.clip(start, STATE_LOW + 1.0, STATE_HIGH - 1.0)
+        start = start_pose(rng)
         # A stream of its own, so that the same seed gives the same sentence with and without.
         look = Look.random(rng.spawn(1)[0]) if visual_randomization else Look()
         return Scene(drawn, scene_objects, fixed, start, look)

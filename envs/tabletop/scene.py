@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from envs.tabletop.solids import SOLIDS
 from envs.tabletop.tasks import Task, Thing
 
 __all__ = [
@@ -40,12 +41,10 @@ DIRECTIONS: dict[str, tuple[float, float]] = {
 }
 """Relation -> unit vector on the table, as the front camera sees it."""
 
-_REST_HEIGHT = {"cube": 0.015, "ball": 0.016, "cylinder": 0.018, "brick": 0.0135}
-
 
 def rest_height(kind: str) -> float:
     """Height of a thing's centre when it stands on the table, metres."""
-    return _REST_HEIGHT.get(kind, 0.0)
+    return SOLIDS[kind].rest if kind in SOLIDS else 0.0
 
 
 @dataclass(frozen=True)

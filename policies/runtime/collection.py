@@ -191,6 +191,8 @@ def _same_settings(root: Path, what: Collection) -> None:
     if not path.exists():
         return
     before, now = read_json(path), json.loads(json.dumps(asdict(what)))
+    # Options of the world that came later stood at their defaults when the folder was begun.
+    before["world"] = json.loads(json.dumps(asdict(World()))) | before["world"]
     for key, old, new in _differences(before, now):
         raise BadInput(
             f"{root} was begun with {key}={old}, now it is {new}: use another out=, or the same {key}"

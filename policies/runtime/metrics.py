@@ -11,27 +11,9 @@ from typing import Any
 from policies.runtime.results import EpisodeResult
 from policies.runtime.smoothness import jerk_summary
 from vla.folders import write_whole
+from vla.intervals import wilson
 
 __all__ = ["commit", "summarize", "swap_summary", "table", "wilson", "write_metrics"]
-
-Z_95 = 1.959963984540054
-
-
-def wilson(successes: int, trials: int, z: float = Z_95) -> tuple[float, float]:
-    """The Wilson score interval of a success rate, 95% unless told; (0, 1) when nothing was tried.
-
-    centre = (p + z^2/2n) / (1 + z^2/n), half width = z sqrt(p(1-p)/n + z^2/4n^2) / (1 + z^2/n)
-    """
-    if not 0 <= successes <= trials:
-        raise ValueError(f"{successes} successes of {trials} trials")
-    if trials == 0:
-        return 0.0, 1.0
-    rate, unit = successes / trials, z * z / trials
-    centre = rate + unit / 2
-    half = z * math.sqrt(rate * (1 - rate) / trials + unit / (4 * trials))
-    low, high = (centre - half) / (1 + unit), (centre + half) / (1 + unit)
-    # At the ends the formula gives exactly 0 or 1, but for rounding.
-    return (0.0 if successes == 0 else max(0.0, low)), (1.0 if successes == trials else min(1.0, high))
 
 
 def summarize(

@@ -18,7 +18,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from policies.base import Continuing, Policy, Watcher
+from policies.base import Continuing, Policy, Seeded, Watcher
 from policies.runtime.chunking import Chunking, build_stitcher
 from vla.errors import BadInput, UndecodableChunk
 from vla.interfaces import ActionChunk, InFlight, Observation
@@ -31,7 +31,8 @@ REMEMBERED = 5
 
 @dataclass(frozen=True)
 class _Job:
-    """Something for the worker, in order. observation: None begins a new episode. acts: whether to answer.
+    """Something for the worker, in order. observation: None begins a new episode, the one of `seed`. acts:
+    whether to answer.
 
     asked: when it was put in the queue, in which it may have to wait.
     """
@@ -42,6 +43,7 @@ class _Job:
     observation: Observation | None = None
     in_flight: InFlight | None = None
     acts: bool = False
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class RealTimeRunner:
     """Commands for one robot from one policy, without the robot ever waiting for the policy.
 
     Call ``action(observation)`` once a control step, `hz` times a second. chunking.delay is the forecast
-    until an answer has been timed. dim: numbers an action has; None: as many as the first chunk's.
+    until an answer has been timed. dim: numbers an action has; None: as many as the first chunk's. seed: of
+    what the policy draws in the first episode.
     Where there is no plan the last command is repeated (before any: the observed state). If the policy fails,
     the arm is held for good; ``error`` has what was raised, and ``close`` raises it.
     The runner is a context manager, which closes it. clock: seconds, for tests.
@@ -68,7 +71,9 @@ class RealTimeRunner:
         chunking: Chunking,
         hz: float,
         dim: int | None = None,
+        *,
         clock: Callable[[], float] = time.perf_counter,
+        seed: int = 0,
     ) -> None:
         if not (math.isfinite(hz) and hz > 0):
             raise BadInput(f"hz={hz}: a control rate above 0 is needed")
@@ -79,17 +84,20 @@ class RealTimeRunner:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
         self._error: Exception | None = None
-        self._episode, self._closed = 0, False
+        self._episode, self._seed, self._closed = 0, seed, False
         self._step, self._began = 0, clock()
         self._stitcher = build_stitcher(self.terms, dim)
         policy.reset(1)
+        self._begin(seed)
         self._worker = threading.Thread(target=self._work, name="inference", daemon=True)
         self._worker.start()
 
     # -- the caller's side ------------------------------------------------------------------------
 
-    def action(self, observation: Observation) -> tuple[npt.NDArray[np.float32], bool]:
-        """The command of this control step, float32 ``[action_dim]``, and whether the arm is held.
+    def action(self, observation: Observation) -> tuple[npt.NDArray[np.float32], str]:
+        """The command of this control step, float32 ``[action_dim]``, and why the arm is held; empty where it
+        is not. It is held before the first answer, when a chunk is used up, when the policy itself says so
+        (`ActionChunk.hold`), when its answers take longer than its chunks last, and after it failed.
 
         An observation without a time and a number gets them. Raises BadInput after ``close``, and where the
         arm is to be held before its first command by a state that is no action.
@@ -106,15 +114,19 @@ class RealTimeRunner:
             self._jobs.put(_Job(self._episode, self._clock(), step, seen, in_flight, acts=True))
         elif self._watching:
             self._jobs.put(_Job(self._episode, self._clock(), step, seen))
-        command = self._stitcher.command(step)
-        return command.action, not command.chunk.valid
+        action, chunk = self._stitcher.command(step)
+        return action, chunk.hold and (_failure(self._error) if self._error else chunk.hold)
 
-    def new_episode(self) -> None:
-        """What was planned and seen is void, and answers still to come are dropped. A failure stays one."""
+    def new_episode(self, seed: int | None = None) -> None:
+        """What was planned and seen is void, and answers still to come are dropped. A failure stays one.
+
+        seed: of what the policy draws in it; None: the one after the last episode's.
+        """
         self._episode += 1
+        self._seed = self._seed + 1 if seed is None else seed
         self._step, self._began = 0, self._clock()
         self._stitcher = build_stitcher(self.terms, self._dim)
-        self._jobs.put(_Job(self._episode, self._clock()))
+        self._jobs.put(_Job(self._episode, self._clock(), seed=self._seed))
 
     @property
     def delay(self) -> int:
@@ -196,7 +208,7 @@ class RealTimeRunner:
         if isinstance(fault, ActionChunk):
             return fault
         nothing = np.zeros((0, self._dim or 0), np.float32)
-        return ActionChunk(nothing, hold=f"{type(fault).__name__}: {fault}")
+        return ActionChunk(nothing, hold=_failure(fault))
 
     # -- the worker's side ------------------------------------------------------------------------
 
@@ -213,6 +225,7 @@ class RealTimeRunner:
         if job.observation is None:
             if isinstance(self.policy, Watcher):
                 self.policy.forget(0)
+            self._begin(job.seed)
             return None
         if self._watching and isinstance(self.policy, Watcher):
             self.policy.observe([job.observation], [0])
@@ -223,3 +236,12 @@ class RealTimeRunner:
         else:
             [chunk] = self.policy.act([job.observation], [0])
         return chunk
+
+    def _begin(self, seed: int) -> None:
+        """Tell a policy that draws whose numbers are the episode's."""
+        if isinstance(self.policy, Seeded):
+            self.policy.begin(0, seed)
+
+
+def _failure(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -11,7 +11,16 @@ from vla.errors import BadInput, did_you_mean
 
 __all__ = ["SKILLS", "Split", "World", "check_skill"]
 
-Split = Literal["train", "validation", "seen", "held_out_sentences", "held_out_objects"]
+Split = Literal[
+    "train",
+    "validation",
+    "seen",
+    "held_out_sentences",
+    "held_out_objects",
+    "unseen_colors",
+    "unseen_shapes",
+    "unseen_both",
+]
 
 SKILLS = ("touch", "lift", "put_into", "put_beside", "push", "stack", "put_both")
 
@@ -28,6 +37,7 @@ class World:
 
     id: Gymnasium id; ``module:`` before it names the package that registers it.
     image_size: pixels a side of each camera's square picture. skills: the kinds of task to draw from.
+    vocabulary: which things there are; ``extended`` has the colours and shapes of the unseen_ splits.
     """
 
     id: str = "envs:vla/Tabletop-v0"
@@ -36,6 +46,7 @@ class World:
     skills: tuple[str, ...] = SKILLS
     visual_randomization: bool = False
     arm_model: Literal["primitive", "meshed"] = "primitive"
+    vocabulary: Literal["base", "extended"] = "base"
 
     def __post_init__(self) -> None:
         for skill in self.skills:

@@ -115,9 +115,12 @@ def test_any_size_that_is_large_enough_is_met(
     assert abs(count(width, mlp) / size - 1) <= TOLERANCE
 
 
-def test_a_size_that_is_too_small_is_one_line_with_the_least() -> None:
-    with pytest.raises(BadInput, match=r"size=1000: a parallel model needs at least \d+ parameters"):
-        ours.build(SMALL, ours.decoders(SMALL)[ours.PARALLEL], 1000, "cpu")
+@pytest.mark.parametrize("name", [ours.PARALLEL, "autoregressive, bins"])
+def test_a_size_that_is_too_small_is_one_line_with_the_least(name: str) -> None:
+    decoder = ours.decoders(SMALL)[name]
+    line = rf"^size=1000: the {decoder.kind} model needs at least \d+ parameters"
+    with pytest.raises(BadInput, match=line):
+        ours.build(SMALL, decoder, 1000, "cpu")
 
 
 def test_every_decoder_has_the_same_size_and_the_passes_that_its_kind_needs(

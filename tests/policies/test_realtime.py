@@ -74,7 +74,7 @@ def test_commands_come_while_the_policy_thinks(policy: Gated) -> None:
     runner = RealTimeRunner(policy, Chunking(), HZ)
     for _ in range(3):
         action, held = runner.action(SEEN)
-        assert held and action.tolist() == STATE  # no command yet: where the arm is
+        assert held == "no chunk has arrived yet" and action.tolist() == STATE  # where the arm is
     policy.answer(runner)
     for step in range(3, 8):
         action, held = runner.action(SEEN)
@@ -82,7 +82,7 @@ def test_commands_come_while_the_policy_thinks(policy: Gated) -> None:
         np.testing.assert_array_equal(action, truth(step))  # the rows before are past
     for _ in range(2):
         action, held = runner.action(SEEN)
-        assert held
+        assert held == "the plan has run out"
         np.testing.assert_array_equal(action, truth(7))
     assert runner.holds == (0, 1, 2, 8, 9) and runner.joins == ()
     assert policy.threads.isdisjoint({threading.get_ident()})
@@ -130,11 +130,11 @@ def test_a_policy_that_fails_holds_the_arm_for_good(policy: Gated) -> None:
     policy.answer(runner)
     for _ in range(12):
         action, held = runner.action(SEEN)
-        assert held
+        assert held == "RuntimeError: out of memory"
         np.testing.assert_array_equal(action, last)
     assert isinstance(runner.error, RuntimeError)
     runner.new_episode()
-    assert runner.action(SEEN)[1]
+    assert runner.action(SEEN)[1] == "RuntimeError: out of memory"  # nothing is asked any more
     with pytest.raises(RuntimeError, match="out of memory"):
         runner.close()
     assert not runner._worker.is_alive()
@@ -156,11 +156,60 @@ def test_what_cannot_be_decoded_holds_and_is_asked_again(policy: Gated) -> None:
         policy.failures.append(UndecodableChunk("no such code"))
         runner.action(SEEN)
         policy.answer(runner)
-        assert runner.action(SEEN)[1] and runner.error is None
+        assert runner.action(SEEN)[1] == "UndecodableChunk: no such code" and runner.error is None
         policy.answer(runner)
         action, held = runner.action(SEEN)
         assert not held
         np.testing.assert_array_equal(action, truth(2))
+
+
+def test_a_policy_that_holds_says_why() -> None:
+    class Unsure(Planner):
+        def act(self, observations: Sequence[Observation], which: Sequence[int]) -> list[ActionChunk]:
+            return [ActionChunk.holding("no red cube here", each, DIM) for each in observations]
+
+    with RealTimeRunner(Unsure(8), Chunking(), HZ) as runner:
+        wait(lambda: runner.action(SEEN)[1] == "no red cube here")
+
+
+@pytest.mark.parametrize("kind", ["queue", "ensemble", "real_time"])
+def test_answers_slower_than_a_chunk_is_long_are_told(policy: Gated, kind: str) -> None:
+    """Such a policy never moves the arm: all of each answer is past when it comes."""
+    late = "the policy is too slow: its answer takes {} control steps or more, by when all 8 of its chunk are"
+    with RealTimeRunner(policy, Chunking(kind), HZ) as runner:  # type: ignore[arg-type]
+        for _ in range(8):
+            assert runner.action(SEEN)[1] == "no chunk has arrived yet"
+        assert runner.action(SEEN)[1].startswith(late.format(8))
+        assert runner.action(SEEN)[1].startswith(late.format(9))  # and of one that hangs
+        for _ in range(2):
+            policy.answer(runner)
+            for _ in range(9):
+                assert runner.action(SEEN)[1].startswith("the policy is too slow: ")
+        policy.gate.release(1000)
+        wait(lambda: not runner.action(SEEN)[1])  # it has become faster
+
+
+class Drawing(Planner):
+    """Keeps whose numbers it was told to draw."""
+
+    def __init__(self) -> None:
+        super().__init__(8)
+        self.begun: list[tuple[int, int]] = []
+
+    def begin(self, which: int, seed: int) -> None:
+        self.begun.append((which, seed))
+
+
+def test_who_draws_is_told_each_episode_and_its_seed() -> None:
+    policy = Drawing()
+    with RealTimeRunner(policy, Chunking(), HZ, seed=5) as runner:
+        runner.action(SEEN)
+        runner.new_episode()
+        runner.new_episode(seed=70)
+        runner.new_episode()
+    assert policy.begun == [(0, 5), (0, 6), (0, 70), (0, 71)]
+    with RealTimeRunner(policy, Chunking(), HZ):
+        assert policy.begun[-1] == (0, 0)
 
 
 def test_an_answer_from_the_episode_before_is_dropped(policy: Gated) -> None:

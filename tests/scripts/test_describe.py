@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from scripts import cli, describe
+from vla.config import config_dir
 
 
 def test_a_model_is_printed_drawn_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,6 +38,36 @@ def test_the_command_line_knows_it(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "describe" in cli.usage()
 
 
+def choices(group: str) -> list[str]:
+    return sorted(file.stem for file in (config_dir() / "model" / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("tokenizer", choices("tokenizer"))
+@pytest.mark.parametrize("decoder", choices("decoder"))
+def test_every_decoder_with_every_tokenizer_is_drawn_or_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], decoder: str, tokenizer: str
+) -> None:
+    picture = tmp_path / "x.png"
+    chosen = [f"model/decoder={decoder}", f"model/tokenizer={tokenizer}"]
+    command = ["model=debug", *chosen, "model.decoder.horizon=8", f"out={picture}"]
+    if decoder == "flow":
+        wrong = "" if tokenizer == "none" else "decoder.kind=flow answers with numbers, not with codes"
+    elif tokenizer == "fast" and decoder != "autoregressive":
+        wrong = f"decoder.kind={decoder} needs codes of a fixed number"
+    else:
+        wrong = "choose model/tokenizer=bins or another" if tokenizer == "none" else ""
+    if not wrong:
+        describe.main(command)
+        assert "answer" in capsys.readouterr().out
+        with Image.open(picture) as image:
+            assert image.format == "PNG"
+        return
+    with pytest.raises(SystemExit) as stop:
+        describe.main(command)
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and wrong in error and error.count("\n") == 1 and not picture.exists()
+
+
 @pytest.mark.parametrize(
     ("override", "line"),
     [
@@ -63,3 +94,9 @@ def test_mistakes_are_one_line(
         describe.main([*out, override])
     error = capsys.readouterr().err
     assert stop.value.code == 2 and line in error and error.count("\n") == 1
+
+
+def test_a_key_that_another_choice_took_away_is_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        describe.main(["model/decoder=flow", "model.decoder.tokenizer.count=7"])
+    assert "unknown config key 'model.decoder.tokenizer.count'" in capsys.readouterr().err

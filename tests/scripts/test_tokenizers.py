@@ -76,6 +76,11 @@ def test_one_of_my_own(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
         (["table=page.txt"], "table=page.txt is to be a file, whose name ends in .md"),
         (["out=/dev/null/x"], "cannot make the folder /dev/null"),
         (["seed=-1"], "seed=-1"),
+        (["prefixes=[2,99]"], "prefixes: there is no row for the first 99 codes; 1 to 7 can be"),
+        (["prefixes=[8]"], "1 to 7 can be"),
+        (["prefixes=[0]"], "1 to 7 can be"),
+        (["prefixes=[3]", "tokenizers.residual.levels=3"], "1 to 2 can be"),
+        (["prefixes=[2]", "only=[bins]"], "prefixes: the first 2 codes alone decode with no tokenizer here"),
     ],
 )
 def test_mistakes_are_one_line(

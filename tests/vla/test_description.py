@@ -16,6 +16,9 @@ from vla.configuration import (
     AudioConfig,
     CameraConfig,
     CrossAttentionConfig,
+    DecoderConfig,
+    FastConfig,
+    FlowConfig,
     HistoryConfig,
     ImageConfig,
     IntermediateConfig,
@@ -24,7 +27,9 @@ from vla.configuration import (
     NativeConfig,
     PartConfig,
     PerceiverConfig,
+    ResidualConfig,
     SmallConfig,
+    SplineConfig,
     StateConfig,
     TransformersConfig,
     TuningConfig,
@@ -45,6 +50,8 @@ sys.path.insert(0, str(Path(__file__).parent / "backbones"))
 WORDS = 64
 EAR = AudioConfig(LogMelConfig(width=16, layers=1, heads=2), PerceiverConfig(tokens=4, layers=1), seconds=0.5)
 VIT = VitConfig(width=16, layers=1, heads=2, mlp=32)
+FLOW = FlowConfig(horizon=3, width=16, mlp=32, steps=2)
+GATED = CrossAttentionConfig(heads=4, mlp=32)
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "hearing": {"audio": EAR},
@@ -53,11 +60,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "tiles": {"image": tiny_image(VIT, points=False, max_tiles=6)},
     "shared eyes": {"image": ImageConfig((CameraConfig("a", 32), CameraConfig("b", 32)), VIT, shared=True)},
     "robots": {"state": StateConfig(hidden=16, frequencies=2, robots=("one", "two"))},
-    "gated": {"fusion": CrossAttentionConfig(heads=4, mlp=32), "audio": EAR},
+    "gated": {"fusion": GATED, "audio": EAR},
     "joint": {"fusion": IntermediateConfig(tokens=5, hidden=32), "connector": PerceiverConfig(tokens=3)},
     "late": {"fusion": LateConfig()},
     "words": {"text": WordsConfig(max_length=9)},
     "one by one": {"kind": "autoregressive"},
+    "in passes": {"decoder": DecoderConfig(kind="blockwise", horizon=4, block=2)},
+    "spline": {"decoder": DecoderConfig(horizon=8, tokenizer=SplineConfig())},
+    "residual": {"kind": "autoregressive", "decoder": DecoderConfig(tokenizer=ResidualConfig(levels=3))},
+    "flow": {"decoder": FLOW},
+    "gated flow": {"decoder": FLOW, "fusion": GATED},
 }
 
 
@@ -80,8 +92,9 @@ def test_a_dummy_batch_passes_through_the_model(variant: str) -> None:
     loss, _ = model.loss(batch)
     assert torch.isfinite(loss)
     same, other = dummy_batch(model.config, 3), dummy_batch(model.config, 3, seed=1)
-    assert torch.equal(batch["targets"], same["targets"])
-    assert not torch.equal(batch["targets"], other["targets"])
+    answer = "actions" if isinstance(model.config.decoder, FlowConfig) else "targets"
+    assert torch.equal(batch[answer], same[answer])
+    assert not torch.equal(batch[answer], other[answer])
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -109,6 +122,17 @@ def test_the_bill_is_that_of_a_real_action(variant: str) -> None:
         name: tokens.x.shape[1] for name, tokens in prefix.senses.tokens.items()
     }
     assert "other" not in {part.name for part in found.parts}  # every operation has an owner
+
+
+def test_codes_of_variable_length_are_described_at_their_longest() -> None:
+    """No tokenizer was fitted that could say when an answer is whole."""
+    fast = DecoderConfig(kind="autoregressive", horizon=3, tokenizer=FastConfig(vocabulary=300))
+    found, bins = describe(config(decoder=fast)), describe(config("one by one"))
+    assert found.longest and not bins.longest
+    assert found.passes[0].segments[-1] == ("answer", 2 * 3 * 6)
+    assert found.flops > bins.flops and found.kv_tokens == found.passes[0].prefix + 36
+    assert "at most" in table(found).split("a step")[1].splitlines()[0]
+    assert marks(found)["answer", "answer"] == "causal"
 
 
 def test_kv_cache_and_scores_against_arithmetic() -> None:
@@ -147,6 +171,10 @@ def test_who_attends_to_whom() -> None:
     assert plain["text", "front"] == plain["front", "text"] == plain["answer", "state"] == "full"
     assert plain["front", "answer"] == "none" and plain["answer", "answer"] == "full"
     assert marks(describe(config("one by one")))["answer", "answer"] == "causal"
+    flow = marks(describe(config("flow")))
+    assert flow["answer", "answer"] == flow["answer", "front"] == "full" and flow["text", "answer"] == "none"
+    beside = marks(describe(config("gated flow")))
+    assert beside["text", "front"] == "gated" and beside["answer", "front"] == "none"
     gated = marks(describe(config("gated")))
     assert gated["text", "front"] == gated["answer", "audio"] == "gated" and ("front", "text") not in gated
     late = describe(config("late"))
@@ -250,7 +278,7 @@ def test_memory_alive_at_once() -> None:
 
 def test_the_picture(tmp_path: Path) -> None:
     pictures = {}
-    for variant in ("plain", "gated", "late", "one by one"):
+    for variant in ("plain", "gated", "late", "one by one", "flow", "gated flow"):
         draw(describe(config(variant)), tmp_path / "it.png")
         with Image.open(tmp_path / "it.png") as picture:
             pictures[variant] = picture.convert("RGB")
@@ -265,6 +293,15 @@ def test_the_picture(tmp_path: Path) -> None:
     )  # a causal answer sees no later one
     assert pictures["late"].width > 1.5 * plain.width  # a panel a pass
     assert pictures["gated"].width > plain.width
+    flow = pictures["flow"]
+    assert flow.getpixel((flow.width - 20, flow.height - 20)) == plain.getpixel((right, plain.height - 20))
+    assert flow.getpixel((flow.width - 20, flow.height // 2)) == NOTHING
+    aside = pictures[
+        "gated flow"
+    ]  # its lowest rows are the expert's, its last columns are looked at by gates
+    last = {aside.getpixel((aside.width - 20 - x, aside.height - 20)) for x in range(8)}
+    stripes = {aside.getpixel((aside.width - 20 - x, aside.height // 2)) for x in range(8)}
+    assert last == {NOTHING} and len(stripes) == 2
 
 
 def test_the_table_says_it_all() -> None:

@@ -26,6 +26,11 @@ def test_round_trip_through_json() -> None:
         ({"image": {"cameras": [{"name": "a", "size": 50}]}}, "multiple of 8"),
         ({"decoder": {"kind": "parallel", "dim": 7}}, "decoder.dim is 7"),
         ({"processor": {"actions": "mean_std"}}, "cannot be cut into bins"),
+        ({"decoder": {"kind": "parallel", "tokenizer": None}}, "choose model/tokenizer=bins or another"),
+        (
+            {"decoder": {"kind": "flow", "tokenizer": {"kind": "fast"}}},
+            "decoder.kind=flow answers with numbers, not with codes of decoder.tokenizer.kind=fast",
+        ),
     ],
 )
 def test_bad_config_is_one_line(raw: dict, line: str) -> None:

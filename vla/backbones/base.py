@@ -37,11 +37,13 @@ class Backbone(nn.Module):
     """A trunk of `layer_list` layers over embeddings of `width`.
 
     causal: what was sensed attends only backwards, as in a language model (else both ways). places_in_plane:
-    positions may be [3, B, T], which tell a picture's tokens their row and column.
+    positions may be [3, B, T], which tell a picture's tokens their row and column. recompute: see
+    `checkpoint_activations`.
     """
 
     width: int
     causal: bool = False
+    recompute: bool = False
     places_in_plane: bool = False
 
     @property
@@ -82,6 +84,12 @@ class Backbone(nn.Module):
         is wanted. positions: int64 [B or 1, T]. before: see `Before`.
         """
         raise NotImplementedError
+
+    def checkpoint_activations(self, on: bool = True) -> None:
+        """While it learns, keep no more of each layer than its inputs (and the keys and values that a cache
+        asks for), and compute the rest again in the backward pass (Chen et al. 2016). Not over a cache that
+        already holds tokens."""
+        self.recompute = on
 
     # -- for what looks at its cache ----------------------------------------------------------------
 

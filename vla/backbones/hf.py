@@ -5,10 +5,13 @@ of our own. Three things are done to each decoder layer, none of which changes t
 
 - a hook puts the layer's own mask in place: the one given, and for a layer with a sliding window (Gemma 2 and
   3, Mistral) that mask and ``|row - column| < window`` together. Distances are counted in the sequence, as
-  `transformers` does, and under a causal mask the result is the same as its own;
+  `transformers` does, and under a causal mask the result is the same as its own. (So in rows longer than the
+  window it matters whether what is absent is masked or left out, and whether answers are packed);
 - the same hook lets something be done `before` the layer;
-- with gradient checkpointing the layer's forward runs again in the backward pass. That of `transformers` acts
-  only in training mode, in which a frozen trunk is never left, though gradients pass through it.
+- with gradient checkpointing the layer's forward runs again in the backward pass, also where a flow's expert
+looks
+  at what it keeps. That of `transformers` acts only in training mode, in which a frozen trunk is never left,
+  though gradients pass through it.
 
 Embeddings come in the scale in which the decoder takes them: `embed` does all that the model does to words
 before the first layer (Gemma multiplies them by the root of the width).
@@ -95,7 +98,8 @@ class _Call:
 
     masks: list[Tensor] = field(default_factory=list)
     before: Mapping[int, Callable[[Tensor], Tensor]] = field(default_factory=dict)
-    cached: bool = False
+    cache: Any = None
+    recompute: bool = False
 
 
 class TransformersBackbone(Backbone):
@@ -126,10 +130,9 @@ class TransformersBackbone(Backbone):
         self._windows = _windows(text, len(core.layer_list))
         for i, layer in enumerate(core.layer_list):
             layer.register_forward_pre_hook(functools.partial(_enter, self._call, i), with_kwargs=True)
-            if config.gradient_checkpointing:
-                layer.forward = functools.partial(_recomputed, self._call, layer)
         self.places_in_plane = self.model_type.startswith("qwen") and self.model_type.endswith("_vl")
         self.width = self.model.get_input_embeddings().weight.shape[-1]
+        self.checkpoint_activations(config.gradient_checkpointing)
         if self.model_type not in TRIED:
             from vla.backbones.trial import try_out
 
@@ -192,6 +195,14 @@ class TransformersBackbone(Backbone):
         inner = getattr(self.model, "model", None)
         found = [getattr(inner, name, None) for name in names]
         return [part for part in found if part is not None]
+
+    def checkpoint_activations(self, on: bool = True) -> None:
+        """See `Backbone`."""
+        self.recompute = on
+        for number, layer in enumerate(self.core.layer_list):
+            layer.__dict__.pop("forward", None)
+            if on:
+                layer.forward = functools.partial(_recomputed, self._call, layer, number)
 
     # -- what it does ----------------------------------------------------------------------------------
 
@@ -259,8 +270,11 @@ class TransformersBackbone(Backbone):
         # The first pass makes the memory; and what is done `before` a layer is another thing at every call.
         plain = whole is None or not whole.ready or before
         run = self._stack if plain else self.fixed or self._stack
-        with self._during(_Call(self._masks(mask_B1TK, done, x.dtype), before or {}, cache is not None)):
-            hidden = run(x, positions, None if cache is None else cache.inner)
+        inner = None if cache is None else cache.inner
+        recompute = self.recompute and torch.is_grad_enabled() and not done
+        masks = self._masks(mask_B1TK, done, x.dtype)
+        with self._during(_Call(masks, before or {}, inner, recompute)):
+            hidden = run(x, positions, inner)
         if whole is not None:
             whole.close(new)
         return (hidden if last is None else hidden[:, -last:]).to(x_BTW.dtype)
@@ -321,13 +335,37 @@ def _enter(
     return args, kwargs
 
 
-def _recomputed(call: _Call, layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    """A layer's forward that keeps its inputs alone; all between is computed again in the backward pass.
-    Not with a cache, which would be extended twice."""
-    run = functools.partial(type(layer).forward, layer)
-    if not torch.is_grad_enabled() or call.cached:
+def _recomputed(call: _Call, layer: nn.Module, number: int, *args: Any, **kwargs: Any) -> Any:
+    """A layer's forward that keeps its inputs alone; all between is computed again in the backward pass. What
+    a cache keeps comes out as a result: writing into it would be done twice."""
+    run, hull = functools.partial(type(layer).forward, layer), call.cache
+    if not call.recompute:
         return run(*args, **kwargs)
-    return checkpoint(run, *args, use_reentrant=False, **kwargs)
+    if hull is None:
+        return checkpoint(run, *args, use_reentrant=False, **kwargs)
+
+    def alone(*args: Any, **kwargs: Any) -> Any:
+        one, whole = _Aside(), hull.kept
+        hull.kept = one
+        try:
+            return run(*args, **kwargs), one.pair
+        finally:
+            hull.kept = whole
+
+    out, pair = checkpoint(alone, *args, use_reentrant=False, **kwargs)
+    hull.kept.extend(number, *pair)
+    return out
+
+
+class _Aside:
+    """Stands for a cache while one layer passes: notes the keys and values."""
+
+    length = 0
+    pair: tuple[Tensor, ...] = ()
+
+    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        self.pair = k, v
+        return k, v
 
 
 def _windows(text: Any, layers: int) -> list[int | None]:

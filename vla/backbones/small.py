@@ -5,10 +5,12 @@ Shapes: B batch, T tokens, W width, H heads, E = W / H.
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from vla.backbones.attending import KVCache, StaticCache, attend
 from vla.backbones.base import Backbone, Before, Heads, Turn
@@ -154,6 +156,7 @@ class SmallBackbone(Backbone):
         before: Before | None,
     ) -> Tensor:
         turn = None
+        recompute = self.recompute and torch.is_grad_enabled() and (cache is None or not cache.length)
         if self.config.block == "llama":
             assert positions is not None
             turn = rotary(positions, self.width // self.config.heads, self.config.theta)
@@ -161,5 +164,32 @@ class SmallBackbone(Backbone):
             if before and i in before:
                 x_BTW = before[i](x_BTW)
             final = i == len(self.blocks) - 1
-            x_BTW = block(x_BTW, mask, cache, i, last=last if final else None, turn=turn)
+            run = _recomputed if recompute else _through
+            x_BTW = run(block, x_BTW, mask, cache, i, last if final else None, turn)
         return self.norm(x_BTW)
+
+
+Turned = tuple[Tensor, Tensor] | None
+
+
+def _through(  # noqa: PLR0917 (handed on to `checkpoint`, by place)
+    block: nn.Module, x: Tensor, mask: Tensor | None, cache: Any, layer: int, last: int | None, turn: Turned
+) -> Tensor:
+    return block(x, mask, cache, layer, last=last, turn=turn)
+
+
+def _recomputed(  # noqa: PLR0917
+    block: nn.Module, x: Tensor, mask: Tensor | None, cache: Any, layer: int, last: int | None, turn: Turned
+) -> Tensor:
+    """Its activations are computed again in the backward pass. What a cache keeps comes out as a result:
+    writing into it would be done twice."""
+
+    def alone(x: Tensor) -> tuple[Tensor, ...]:
+        own = None if cache is None else KVCache()
+        out = block(x, mask, own, 0, last=last, turn=turn)
+        return (out,) if own is None else (out, *own.layers[0])
+
+    out, *kept = checkpoint(alone, x, use_reentrant=False)
+    if cache is not None:
+        cache.extend(layer, *kept)
+    return out

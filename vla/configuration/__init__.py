@@ -5,6 +5,7 @@ Kept apart from the components, and free of torch, so that a command can check a
 swapped, the field's type is a union of dataclasses and the key ``kind`` chooses among them.
 """
 
+from vla.configuration.answer import AnswerConfig
 from vla.configuration.audio import AudioConfig, LogMelConfig, WhisperConfig
 from vla.configuration.backbone import (
     BackboneConfig,
@@ -55,6 +56,7 @@ from vla.configuration.training import AlignmentConfig, PartConfig, TuningConfig
 
 __all__ = [
     "AlignmentConfig",
+    "AnswerConfig",
     "AudioConfig",
     "AugmentConfig",
     "BackboneConfig",

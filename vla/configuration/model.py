@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from vla.configuration.answer import AnswerConfig
 from vla.configuration.audio import AudioConfig
 from vla.configuration.backbone import BackboneConfig, SmallConfig, TransformersConfig
 from vla.configuration.connector import ConnectorConfig, LinearConfig
@@ -27,8 +28,8 @@ Segment = Literal["bos", "text", "images", "audio", "state"]
 class VLAConfig:
     """Everything that shapes the network and its processor. `vocabulary` is the number of known words.
 
-    connector: for every camera. order: how the senses stand in the sequence; ``bos`` is the tokenizer's own
-    start token, before anything else.
+    answer: what it says in words beside its actions (None: nothing). connector: for every camera. order: how
+    the senses stand in the sequence; ``bos`` is the tokenizer's own start token, before anything else.
     """
 
     name: str = "tabletop-small"
@@ -46,6 +47,7 @@ class VLAConfig:
     order: tuple[Segment, ...] = ("text", "images", "audio", "state")
     tuning: TuningConfig = field(default_factory=TuningConfig)
     alignment: AlignmentConfig | None = None
+    answer: AnswerConfig | None = None
 
     def __post_init__(self) -> None:
         _check_processor(self)
@@ -55,6 +57,12 @@ class VLAConfig:
             raise BadInput(
                 f"order must name text, images, audio and state once each (and bos), not {list(self.order)}"
             )
+
+    @property
+    def language(self) -> bool:
+        """Whether words are those of a pretrained language model: its tokenizer, its table, its head."""
+        own = isinstance(self.text, WordsConfig) and bool(self.text.tokenizer)
+        return own and isinstance(self.backbone, TransformersConfig)
 
     @property
     def robots(self) -> tuple[str, ...]:
@@ -112,6 +120,16 @@ def _check_parts(config: VLAConfig) -> None:
             raise BadInput("decoder.kind=flow reads one prefix, of which fusion.kind=late has several")
     elif config.decoder.ids == "overwrite" and not (pretrained and isinstance(config.text, WordsConfig)):
         raise BadInput("decoder.ids=overwrite needs backbone.kind=transformers and text.kind=words")
+    if config.tuning.insulate and not isinstance(config.decoder, FlowConfig):
+        raise BadInput(
+            f"tuning.insulate keeps a flow's gradient out of the backbone; decoder.kind="
+            f"{config.decoder.kind} writes with the backbone itself: use decoder.kind=flow"
+        )
+    if config.answer is not None and config.answer.eos is not None:
+        if not config.language:
+            raise BadInput("answer.eos is an id of a language model's own tokenizer (text.tokenizer)")
+        if config.answer.eos >= config.vocabulary:
+            raise BadInput(f"answer.eos={config.answer.eos} is none of the {config.vocabulary} words")
     if config.alignment is not None:
         named = {name for pair in config.alignment.pairs for name in pair}
         if "audio" in named and config.audio is None:

@@ -69,6 +69,7 @@ class FastConfig:
 
     def __post_init__(self) -> None:
         at_least(self, 2, "vocabulary")
+        at_most(self, 2**16, "vocabulary")
         if not 0.1 <= self.scale <= 1000:
             raise BadInput(f"scale={self.scale}: 0.1 to 1000 is possible")
 

@@ -35,13 +35,20 @@ class PartConfig:
 class TuningConfig:
     """vision: the picture encoders (and a VLM's own tower). audio: the sound's encoder. connector: connectors
     and fusion, and what reads points out of a pretrained tower's features. language: the backbone. rest: text
-    and state encoders and the decoders."""
+    and state encoders and the decoders.
+
+    insulate: the action expert of a flow learns without teaching what it looks at: its gradient stops before
+    the backbone's keys and values (Driess et al. 2025, "Knowledge Insulating Vision-Language-Action Models").
+    There the backbone goes on learning from discrete codes of the same actions (`FlowConfig.auxiliary`) and
+    from words. A decoder of codes writes with the backbone's own layers, so there is nothing to keep apart.
+    """
 
     vision: PartConfig = field(default_factory=PartConfig)
     audio: PartConfig = field(default_factory=PartConfig)
     connector: PartConfig = field(default_factory=PartConfig)
     language: PartConfig = field(default_factory=PartConfig)
     rest: PartConfig = field(default_factory=PartConfig)
+    insulate: bool = False
 
 
 @dataclass(frozen=True)

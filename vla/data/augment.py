@@ -4,54 +4,53 @@ A fixed camera's pixels say where things are, so a shift is also a lie about pla
 knocked camera would do. Shapes: B batch, V views, S side in pixels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vla.configuration import AugmentConfig
+from vla.data.draws import Draws
 from vla.decoders.grounding import POINTS_PER_CAMERA
 
 __all__ = ["augment"]
 
 
 def augment(
-    batch: dict[str, Any], generator: torch.Generator, config: AugmentConfig | None = None
+    batch: dict[str, Any],
+    draws: Draws,
+    config: AugmentConfig | None = None,
+    cameras: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """A new batch with images float32 0..1; drawn from `generator` alone (on its device).
+    """A new batch with images float32 0..1; its noise is from `draws` alone.
 
-    All views of a picture move and change light together. The points belong to the cameras in the order of
-    `batch["images"]`, which is the processor's.
+    All views of a picture move and change light together. The points belong to `cameras` in their order; left
+    out, to those of ``batch["images"]``.
     """
     config = config or AugmentConfig()
     out = dict(batch)
     if "state" in batch:
         state = batch["state"]
-        noise = torch.randn(state.shape, generator=generator, device=generator.device).to(state.device)
-        out["state"] = state + config.state_noise * noise
+        out["state"] = state + config.state_noise * draws.normal(*state.shape[1:])
     images, points = {}, batch.get("points")
     points = None if points is None else points.clone()
-    for i, (name, given) in enumerate(batch["images"].items()):
-        picture = given
+    order = list(cameras or batch["images"])
+    for name, given in batch["images"].items():
+        picture, i = given, order.index(name)
         if config.shift:
-            moves = _draw((len(picture), 2), config.shift, generator, picture.device).round().long()
+            moves = draws.around(config.shift, 2).round().long()
             picture = _shift(picture, moves)
             if points is not None:
                 own = points[:, i * POINTS_PER_CAMERA : (i + 1) * POINTS_PER_CAMERA]
                 _shift_points(own, moves / picture.shape[-2])
-        images[name] = _light(picture, config, generator)
+        images[name] = _light(picture, config, draws)
     out["images"] = images
     if points is not None:
         out["points"] = points
     if config.drop:
-        _drop(out, generator, config.drop)
+        _drop(out, draws, config.drop)
     return out
-
-
-def _draw(shape: tuple[int, ...], size: float, generator: torch.Generator, device: torch.device) -> Tensor:
-    """Uniform in [-size, size]."""
-    return (torch.rand(shape, generator=generator, device=generator.device).to(device) * 2 - 1) * size
 
 
 def _shift(images: Tensor, moves_B2: Tensor) -> Tensor:
@@ -75,29 +74,28 @@ def _shift_points(points_BM3: Tensor, moves_B2: Tensor) -> None:
     points_BM3[..., 2] *= inside
 
 
-def _light(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+def _light(images: Tensor, config: AugmentConfig, draws: Draws) -> Tensor:
     """Contrast, brightness and a gain for each channel, in one multiply and add -> float32 0..1."""
-    b, device = len(images), images.device
-    gain = 1 + _draw((b, 1, 1, 1), config.contrast, generator, device)
-    gain = gain * (1 + _draw((b, 1, 1, 3), config.color, generator, device))
-    offset = 0.5 - 0.5 * gain + _draw((b, 1, 1, 1), config.brightness, generator, device)
+    gain = 1 + draws.around(config.contrast, 1, 1, 1)
+    gain = gain * (1 + draws.around(config.color, 1, 1, 3))
+    offset = 0.5 - 0.5 * gain + draws.around(config.brightness, 1, 1, 1)
     if images.ndim == 5:
         gain, offset = gain[:, None], offset[:, None]
     unit = 255.0 if images.dtype == torch.uint8 else 1.0
     return torch.addcmul(offset, images.float(), gain / unit).clamp_(0, 1)
 
 
-def _drop(batch: dict[str, Any], generator: torch.Generator, shares: Mapping[str, float]) -> None:
+def _drop(batch: dict[str, Any], draws: Draws, shares: Mapping[str, float]) -> None:
     """Modality dropout, in place: takes whole senses away from some samples."""
     cameras = list(batch["images"])
     masks = {name: _camera_mask(batch, name) for name in cameras}
     count, device = len(masks[cameras[0]]), masks[cameras[0]].device
     chance = torch.tensor([shares.get(name, 0.0) for name in (*cameras, "audio", "state")], device=device)
-    draws = torch.rand((count, len(chance)), generator=generator, device=generator.device).to(device)
-    gone = draws < chance
+    drawn = draws.uniform(len(chance))
+    gone = drawn < chance
     # One camera stays: where all would go, the one that came nearest to staying.
     there = torch.stack([mask.view(count, -1).any(1) for mask in masks.values()], 1)
-    nearest = (draws - chance)[:, : len(cameras)].masked_fill(~there, -torch.inf).argmax(1)
+    nearest = (drawn - chance)[:, : len(cameras)].masked_fill(~there, -torch.inf).argmax(1)
     gone[torch.arange(count, device=device), nearest] = False
     batch["image_mask"] = dict(batch.get("image_mask", {}))
     for i, (name, mask) in enumerate(masks.items()):

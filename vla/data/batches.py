@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from vla.configuration import HistoryConfig
 from vla.data.episodes import EpisodeDataset
+from vla.data.meaning import check_same_meaning
 from vla.data.points import POINTS, for_cameras, read_points
 from vla.data.robots import widen
 from vla.errors import BadInput, did_you_mean
@@ -60,6 +61,8 @@ class ChunkData:
 
     history: how many pictures of the past go with each frame. robots: the names by which datasets may go
     (meta/info.json's ``robot_type``) and have joints of their own; without names all must have the same.
+    subtasks: a frame goes with the sub-task that is annotated for it instead of its episode's task; with the
+    task where there is none.
     """
 
     def __init__(
@@ -69,6 +72,8 @@ class ChunkData:
         every: int = 1,
         history: HistoryConfig | None = None,
         robots: Sequence[str] = (),
+        *,
+        subtasks: bool = False,
     ) -> None:
         if not sources:
             raise BadInput("no dataset is given: data=[FOLDER, ...]")
@@ -102,7 +107,12 @@ class ChunkData:
             ends.append(frames + end)
             stops.append(frames + np.minimum(end, _next_bad(good)))
             numbers = np.array([known.setdefault(text, len(known)) for text in data.tasks], np.int64)
-            tasks.append(_lookup(numbers, columns["task_index"], data))
+            said = _lookup(numbers, columns["task_index"], data)
+            if subtasks:
+                texts, which = data.language.labels("subtask")
+                finer = np.array([known.setdefault(text, len(known)) for text in texts], np.int64)
+                said = np.where(which >= 0, finer[np.maximum(which, 0)], said)
+            tasks.append(said)
             own = np.arange(data.num_frames)
             goods.append(good)
             valid.append(good & (own % every == 0))
@@ -222,20 +232,12 @@ def _robot(data: EpisodeDataset, robots: Sequence[str]) -> str:
 
 
 def _check_same(sources: Sequence[Source], robots: Sequence[str]) -> None:
-    """Datasets of one robot must agree on its joints and its speed."""
-    first: dict[str, EpisodeDataset] = {}
-    for source, robot in zip(sources, robots, strict=True):
-        other = source.dataset
+    """Every dataset has a state and actions, and those of one robot mean the same."""
+    for dataset in (source.dataset for source in sources):
         for name in (STATE, ACTION):
-            if name not in other.features:
-                raise BadInput(f"{other.root}: dataset has no feature '{name}'")
-        one = first.setdefault(robot, other)
-        for name in (STATE, ACTION):
-            mine, theirs = one.features[name]["shape"], other.features[name]["shape"]
-            if list(mine) != list(theirs):
-                raise BadInput(f"{other.root}: '{name}' has shape {theirs}, but {mine} in {one.root}")
-        if one.fps != other.fps:
-            raise BadInput(f"{other.root}: fps is {other.fps}, but {one.fps} in {one.root}")
+            if name not in dataset.features:
+                raise BadInput(f"{dataset.root}: dataset has no feature '{name}'")
+    check_same_meaning([source.dataset for source in sources], robots)
 
 
 def _stack(parts: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:

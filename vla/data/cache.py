@@ -3,16 +3,16 @@
 One file a camera: ``<dataset>/.cache/<key>-<camera>-<height>x<width>.u8`` (with a mark of an unusual way of
 resizing before the dot) holds uint8 [rows, height, width, 3]; row r is frame ``r * every``. Beside it a
 ``.json`` with the shape and checksums of some rows is written last, so a cache without one was never
-finished. The key hashes meta/info.json and the names and sizes of the data files: a changed dataset gets a
-new cache, and the old one is removed.
+finished. The key hashes meta/info.json and the names and sizes of the data and video files: a changed dataset
+gets a new cache, and the old one is removed. Of processes that start at once, one builds.
 """
 
 import hashlib
-import io
 import json
 import mmap
 import multiprocessing
 import os
+import secrets
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -23,11 +23,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from vla.configuration import ImageConfig
 from vla.data.episodes import EpisodeDataset
+from vla.data.lock import alone_in
+from vla.data.stored_pictures import decode_picture
 from vla.data.video import decode_videos
 from vla.errors import BadInput
 from vla.interfaces import IMAGE_PREFIX
@@ -45,6 +46,8 @@ def cache_key(dataset: EpisodeDataset, every: int) -> str:
     digest = hashlib.sha256((dataset.root / "meta" / "info.json").read_bytes())
     for file in dataset.data_files:
         digest.update(f"{file.relative_to(dataset.root)}:{file.stat().st_size}\n".encode())
+    for video in dataset.video_files():
+        digest.update(f"{video.relative_to(dataset.root)}:{video.stat().st_size}\n".encode())
     digest.update(f"every={every}".encode())
     return digest.hexdigest()[:16]
 
@@ -57,6 +60,11 @@ class _Target:
     shape: tuple[int, int, int, int]
     every: int
     image: ImageConfig
+
+    @property
+    def note(self) -> Path:
+        """What it holds, and checksums: written last."""
+        return self.file.with_suffix(".json")
 
     @property
     def size(self) -> int:
@@ -89,16 +97,27 @@ def open_cache(
     key = cache_key(dataset, every)
     data = folder / f"{key}-{camera}-{height}x{width}{mark}.u8"
     target = _Target(data, (-(-dataset.num_frames // every), height, width, 3), every, image)
-    note = data.with_suffix(".json")
-    if note.is_file():
-        fault = _fault(target, note)
-        if fault is None:
-            return _map(data, target.shape)
-        say(f"decoded cache {data} is damaged ({fault}); decoding again")
+    if _is_whole(target, say):
+        return _map(data, target.shape)
     workers = max(1, workers if workers is not None else len(os.sched_getaffinity(0)))
-    _build(dataset, camera, target, note, workers=workers)
-    _remove_old(folder, key, camera, every)
+    with alone_in(folder, say) as alone:
+        # Another process may have built it in the meantime: of all that start at once only one does.
+        if not _is_whole(target, lambda line: None):
+            if alone:
+                for left in folder.glob(f"{data.stem}.*.tmp"):  # by a process that was killed
+                    left.unlink(missing_ok=True)
+            _build(dataset, camera, target, workers=workers)
+            _remove_old(folder, key, camera, every)
     return _map(data, target.shape)
+
+
+def _is_whole(target: _Target, say: Callable[[str], None]) -> bool:
+    if not target.note.is_file():
+        return False
+    fault = _fault(target)
+    if fault is not None:
+        say(f"decoded cache {target.file} is damaged ({fault}); decoding again")
+    return fault is None
 
 
 def _map(path: Path, shape: tuple[int, ...]) -> _Images:
@@ -113,13 +132,13 @@ def _checks(images: _Images) -> dict[str, int]:
     return {str(row): zlib.crc32(np.ascontiguousarray(images[row])) for row in rows}
 
 
-def _fault(target: _Target, note: Path) -> str | None:
+def _fault(target: _Target) -> str | None:
     """What is wrong with a finished cache, or None."""
     if not target.file.is_file():
         return "file is missing"
     if target.file.stat().st_size != target.size:
         return f"{target.file.stat().st_size} bytes, not {target.size}"
-    saved = _read_note(note)
+    saved = _read_note(target.note)
     if saved is None:
         return "its note is not JSON"
     if saved.get("shape") != list(target.shape):
@@ -135,12 +154,12 @@ def _read_note(note: Path) -> dict[str, Any] | None:
     return saved if isinstance(saved, dict) else None
 
 
-def _build(dataset: EpisodeDataset, camera: str, target: _Target, note: Path, *, workers: int) -> None:
-    data = target.file
-    scratch = replace(target, file=data.with_name(f"{data.name}.{os.getpid()}.tmp"))
-    note_scratch = note.with_name(f"{note.name}.{os.getpid()}.tmp")
+def _build(dataset: EpisodeDataset, camera: str, target: _Target, *, workers: int) -> None:
+    data, note = target.file, target.note
+    mark = f"{os.getpid()}-{secrets.token_hex(4)}"  # two machines may have one process number
+    scratch = replace(target, file=data.with_name(f"{data.name}.{mark}.tmp"))
+    note_scratch = note.with_name(f"{note.name}.{mark}.tmp")
     try:
-        data.parent.mkdir(exist_ok=True)
         with scratch.file.open("wb") as file:
             # reserve the space now: a full disk under a memory map would kill the process instead
             os.posix_fallocate(file.fileno(), 0, target.size)
@@ -162,7 +181,10 @@ def _build(dataset: EpisodeDataset, camera: str, target: _Target, note: Path, *,
         os.replace(note_scratch, note)
     except OSError as error:
         need = target.size / 1e9
-        raise BadInput(f"cannot write the decoded cache {data} ({need:.2f} GB): {error.strerror}") from None
+        raise BadInput(
+            f"cannot write the decoded cache {data} ({need:.2f} GB): {error.strerror}; make room, or read "
+            "without it: reading.cache=false"
+        ) from None
     finally:
         scratch.file.unlink(missing_ok=True)
         note_scratch.unlink(missing_ok=True)
@@ -190,21 +212,8 @@ def _decode_file(root: str, camera: str, file: str, first: int, target: _Target)
     path = Path(file)
     dataset = EpisodeDataset(root)
     encoded, size = dataset.encoded_images(path, camera), dataset.image_shape(camera)
-    pictures = (_decode(data, path, frame, size) for frame, data in enumerate(encoded, start=first))
+    pictures = (decode_picture(data, path, frame, size) for frame, data in enumerate(encoded, start=first))
     return sum(_write_rows(pictures, count(first), target))
-
-
-def _decode(data: bytes, file: Path, frame: int, size: tuple[int, int, int]) -> _Images:
-    try:
-        picture = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise BadInput(f"{file}: the picture of frame {frame} cannot be decoded: {error}") from None
-    if picture.shape != size:
-        raise BadInput(
-            f"{file}: the picture of frame {frame} has shape {list(picture.shape)}, not {list(size)} as "
-            "meta/info.json says"
-        )
-    return picture
 
 
 def _write_rows(pictures: Iterator[_Images], frames: Iterator[int], target: _Target) -> Iterator[int]:

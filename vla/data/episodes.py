@@ -14,39 +14,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vla.data.info import DATA_PATH, read_info, read_json
+from vla.data.info import DATA_PATH, VIDEO_PATH, read_info, read_json
+from vla.data.language import Language
+from vla.data.tables import read_table, to_numpy
+from vla.data.times import check_times
 from vla.errors import BadInput, did_you_mean
 from vla.interfaces import IMAGE_PREFIX
 
 __all__ = ["EpisodeDataset", "read_table"]
-
-
-def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read one parquet file. Raises BadInput naming the file, or the column that is not in it."""
-    try:
-        file = pq.ParquetFile(path)
-        missing = [name for name in columns or () if name not in file.schema_arrow.names]
-        if missing:
-            hint = did_you_mean(missing[0], file.schema_arrow.names)
-            raise BadInput(f"{path} has no column '{missing[0]}'{hint}")
-        return file.read(list(columns) if columns is not None else None)
-    except FileNotFoundError:
-        raise BadInput(f"dataset file is missing: {path}") from None
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadInput(f"dataset file cannot be read (truncated or not parquet): {path}: {reason}") from None
-
-
-def _to_numpy(column: pa.ChunkedArray) -> npt.NDArray[Any]:
-    """Scalar column -> [N]; list column of a constant length D -> [N, D]."""
-    if pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type):
-        # The values of a row that a file leaves out are left out too: whoever asks checks the count.
-        flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks if len(chunk)]
-        values = np.concatenate(flat) if flat else np.zeros(0, np.float32)
-        if len(column) == 0 or len(values) % len(column):
-            return values
-        return values.reshape(len(column), -1)
-    return column.to_numpy()
 
 
 class EpisodeDataset:
@@ -64,10 +39,12 @@ class EpisodeDataset:
         self.num_episodes = int(self.info["total_episodes"])
 
     def check_meta(self) -> None:
-        """Raise BadInput for a meta file that is missing or broken, also where nothing here needs its content."""
+        """Raise BadInput for a meta file that is missing or broken, also where nothing here needs it, and for
+        frames that are not where their timestamps say."""
         read_json(self.root / "meta" / "stats.json")
         if "subtask_index" in self.features:
             read_table(self.root / "meta" / "subtasks.parquet", ["subtask_index"])
+        check_times(self)
 
     # -- files -------------------------------------------------------------------------------------
 
@@ -145,14 +122,23 @@ class EpisodeDataset:
         for name, values in found.items():
             if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
                 frame = int(np.argwhere(~np.isfinite(values))[0][0])
-                raise BadInput(f"{self.root}: feature '{name}' is not finite at frame {frame}")
+                raise BadInput(
+                    f"{self.root}: feature '{name}' is not finite at {self.where(frame)}; mend or leave out "
+                    "that episode"
+                )
         return found
+
+    def where(self, frame: int) -> str:
+        """A frame of the dataset in words, for messages."""
+        starts = np.cumsum(self.episode_meta["length"]) - self.episode_meta["length"]
+        episode = int(np.searchsorted(starts, frame, side="right")) - 1
+        return f"frame {frame - int(starts[episode])} of episode {episode}"
 
     def _numbers(self, name: str, column: pa.ChunkedArray) -> npt.NDArray[Any]:
         """A column as an array, checked to be what meta/info.json says of the feature."""
         feature = self.features[name]
         kind, shape = feature["dtype"], feature["shape"]
-        values = None if column.null_count else _to_numpy(column)
+        values = None if column.null_count else to_numpy(column)
         whole = kind.startswith(("int", "uint"))
         wanted = np.integer if whole else np.number
         if (
@@ -204,6 +190,11 @@ class EpisodeDataset:
                 raise BadInput(f"{path}: task {number} must be a sentence, not {sentence!r}")
         return [pairs[i] for i in range(len(pairs))]
 
+    @cached_property
+    def language(self) -> Language:
+        """What is annotated in words: sub-tasks and plans that hold at a frame, and what is said there."""
+        return Language(self)
+
     # -- pictures ----------------------------------------------------------------------------------
 
     @property
@@ -225,6 +216,30 @@ class EpisodeDataset:
         if len(shape) != 3 or shape[2] != 3:
             raise BadInput(f"{self.root}: camera '{camera}' has shape {shape}, not [height, width, 3]")
         return shape[0], shape[1], shape[2]
+
+    def video_files(self) -> list[Path]:
+        """All videos of all cameras. Raises BadInput naming one that is missing."""
+        found = []
+        for key in [k for k, feature in self.features.items() if feature["dtype"] == "video"]:
+            columns = [f"videos/{key}/{part}" for part in ("chunk_index", "file_index")]
+            for name in columns:
+                if not np.issubdtype(self.episode_meta.get(name, np.zeros(1)).dtype, np.integer):
+                    raise BadInput(f"{self.root}/meta/episodes lacks column '{name}', or numbers in it")
+            pairs = sorted(set(zip(*(self.episode_meta[name].tolist() for name in columns), strict=True)))
+            found += [self.video_file(key, chunk, file) for chunk, file in pairs]
+        for path in found:
+            if not path.is_file():
+                raise BadInput(f"dataset file is missing: {path}; copy it again from the dataset's source")
+        return found
+
+    def video_file(self, key: str, chunk: int, file: int) -> Path:
+        """Where a video of the feature `key` is."""
+        pattern = self.info.get("video_path") or VIDEO_PATH
+        try:
+            return self.root / pattern.format(video_key=key, chunk_index=chunk, file_index=file)
+        except (AttributeError, LookupError, ValueError):
+            where = f"{self.root}/meta/info.json"
+            raise BadInput(f"{where}: 'video_path' must be like {VIDEO_PATH!r}, not {pattern!r}") from None
 
     def encoded_images(self, file: Path, camera: str) -> Iterator[bytes]:
         """The still-encoded (PNG or JPEG) pictures of one data file, row by row, little memory used."""

@@ -1,4 +1,4 @@
-"""meta/info.json of a LeRobotDataset v3 folder, read and checked key by key, so that nothing trips on it later."""
+"""meta/info.json of a LeRobotDataset v3 folder, read and checked key by key: nothing trips on it later."""
 
 import json
 from collections.abc import Mapping
@@ -7,10 +7,11 @@ from typing import Any
 
 from vla.errors import BadInput
 
-__all__ = ["CODEBASE_VERSION", "DATA_PATH", "read_info", "read_json"]
+__all__ = ["CODEBASE_VERSION", "DATA_PATH", "VIDEO_PATH", "read_info", "read_json"]
 
 CODEBASE_VERSION = "v3.0"
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -41,7 +42,12 @@ def read_info(root: Path) -> dict[str, Any]:
             raise BadInput(f"{path} has no key '{key}'")
     version = info["codebase_version"]
     if not str(version).startswith(CODEBASE_VERSION):
-        raise BadInput(f"{path} has codebase_version {version!r}; only {CODEBASE_VERSION} is read")
+        raise BadInput(
+            f"{path} has codebase_version {version!r}; only {CODEBASE_VERSION} is read: convert it with "
+            "vla.data.convert.convert_v21"
+            if str(version) == "v2.1"
+            else f"{path} has codebase_version {version!r}; only {CODEBASE_VERSION} is read"
+        )
     if info["total_frames"] == 0 or info["total_episodes"] == 0:
         raise BadInput(f"dataset is empty (total_frames is {info['total_frames']}): {path}")
     for key in ("fps", "total_episodes", "total_frames"):

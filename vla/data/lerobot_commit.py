@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from vla.data.lerobot_stats import FeatureStats, aggregate, vector_stats
 
-__all__ = ["CODEBASE_VERSION", "Commit", "apply_commit"]
+__all__ = ["CODEBASE_VERSION", "Commit", "apply_commit", "listed", "name_table"]
 
 CODEBASE_VERSION = "v3.0"
 _DATA_FILE_BYTES = 100 * 1024**2
@@ -103,7 +103,7 @@ class Commit:
                 "meta/episodes/chunk_index": 0,
                 "meta/episodes/file_index": 0,
                 **header["extra"],
-                **{f"stats/{n}/{k}": _listed(k, v) for n, s in stats.items() for k, v in s.items()},
+                **{f"stats/{n}/{k}": listed(k, v) for n, s in stats.items() for k, v in s.items()},
             }
         )
         self.frames += length
@@ -113,14 +113,14 @@ class Commit:
         self._close_file()
         columns = dict.fromkeys(name for row in self.rows for name in row)
         _write(self.aside / _EPISODES_PATH, pa.table({c: [row.get(c) for row in self.rows] for c in columns}))
-        _write(self.aside / "meta/tasks.parquet", _name_table(self.tasks, "task"))
+        _write(self.aside / "meta/tasks.parquet", name_table(self.tasks, "task"))
         if self.subtasks:
-            _write(self.aside / "meta/subtasks.parquet", _name_table(self.subtasks, "subtask"))
+            _write(self.aside / "meta/subtasks.parquet", name_table(self.subtasks, "subtask"))
         stats = {n: vector_stats(np.concatenate(v)) for n, v in self.numbers.items()}
         for name in self.features.keys() - stats.keys():
             stats[name] = aggregate([_row_stats(row, name) for row in self.rows])
-        listed = {n: {k: _listed(k, v) for k, v in stats[n].items()} for n in self.features}
-        (self.aside / "meta/stats.json").write_text(json.dumps(listed, indent=1))
+        written = {n: {k: listed(k, v) for k, v in stats[n].items()} for n in self.features}
+        (self.aside / "meta/stats.json").write_text(json.dumps(written, indent=1))
         (self.aside / "meta/info.json").write_text(json.dumps(self._info(), indent=1))
         (self.aside / "episodes.json").write_text(json.dumps(list(range(self.first, len(self.rows)))))
         os.replace(self.aside, self.root / ".staging" / "commit")
@@ -201,7 +201,7 @@ def _to_numpy(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     return np.asarray(array).reshape(len(array), -1)
 
 
-def _name_table(names: dict[str, int], column: str) -> pa.Table:
+def name_table(names: dict[str, int], column: str) -> pa.Table:
     """Names with their index, the names as pandas' index: LeRobot reads ``tasks.iloc[i].name``."""
     pandas = {
         "index_columns": [column],
@@ -216,7 +216,8 @@ def _name_table(names: dict[str, int], column: str) -> pa.Table:
     return table.replace_schema_metadata({"pandas": json.dumps(pandas)})
 
 
-def _listed(stat: str, value: npt.NDArray[Any]) -> list[Any]:
+def listed(stat: str, value: npt.NDArray[Any]) -> list[Any]:
+    """A statistic as LeRobot's files hold it."""
     counted: list[Any] = value.astype(int).tolist() if stat == "count" else value.tolist()
     return counted
 

@@ -53,7 +53,8 @@ def image_stats(images: Sequence[npt.NDArray[np.uint8]]) -> FeatureStats:
 
 
 def aggregate(parts: Sequence[FeatureStats]) -> FeatureStats:
-    """Statistics of the union of the parts, as LeRobot aggregates: exact but for the quantiles (weighted)."""
+    """Statistics of the union of the parts, as LeRobot aggregates: exact but for the quantiles (weighted, and
+    left out where a part has none, as in LeRobot v2.1)."""
     counts = np.array([part["count"][0] for part in parts])
     weights = counts / counts.sum()
 
@@ -68,5 +69,5 @@ def aggregate(parts: Sequence[FeatureStats]) -> FeatureStats:
         "mean": mean,
         "std": np.sqrt(second_moment),
         "count": np.array([counts.sum()]),
-        **{name: np.tensordot(weights, stack(name), 1) for name in QUANTILES},
+        **{q: np.tensordot(weights, stack(q), 1) for q in QUANTILES if all(q in part for part in parts)},
     }

@@ -100,6 +100,11 @@ class EpisodeWriter:
         names = (re.fullmatch(r"episode-(\d+)", path.stem) for path in self.staging.glob("*.parquet"))
         return {int(found[1]) for found in names if found}
 
+    def staged_extra(self, index: int) -> dict[str, Any]:
+        """What `write_episode` was given as `extra` for a staged episode."""
+        header: dict[str, Any] = json.loads(self._read_staged(index).schema.metadata[b"episode"])
+        return dict(header["extra"])
+
     def written(self) -> set[int]:
         """Indices of all episodes: merged and staged."""
         return set(range(self.merged())) | self.staged()

@@ -20,7 +20,7 @@ from vla.errors import BadInput, did_you_mean
 from vla.interfaces import HISTORY_PREFIX, IMAGE_PREFIX, Observation
 from vla.notice import say_once
 
-__all__ = ["Pictures", "absent_cameras", "from_arrays", "from_observations", "sized"]
+__all__ = ["Pictures", "absent_cameras", "from_arrays", "from_observations", "from_pictures", "sized"]
 
 MIN_PICTURE = 8
 """Pixels a side: smaller pictures are surely a mistake."""
@@ -89,6 +89,31 @@ def from_arrays(
             out.images[camera.name] = flat.unflatten(0, given.shape[:-3])
             if camera.name in masks:
                 _set_mask(out, camera.name, torch.as_tensor(np.asarray(masks[camera.name], dtype=bool)))
+    return out
+
+
+def from_pictures(shown: Sequence[Any], name: str, image: ImageConfig, history: HistoryConfig) -> Pictures:
+    """One picture a sample, uint8 [height, width, 3] of any size each, or None: what camera `name` saw just
+    now. The other cameras are left out, and this one too where nobody has a picture. Raises BadInput for what
+    is none."""
+    cameras = {camera.name: camera for camera in image.cameras}
+    if name not in cameras:
+        raise BadInput(f"the model has no camera '{name}'{did_you_mean(name, cameras)}")
+    camera, out, rows = cameras[name], Pictures(), []
+    if all(picture is None for picture in shown):
+        return out
+    for picture in shown:
+        held = None if picture is None else _tensor(picture)
+        if held is not None and (held.ndim != 3 or min(held.shape[:2]) < 1):
+            raise BadInput(f"a picture must be uint8 [height, width, 3], not {list(held.shape)}")
+        if image.max_tiles:
+            rows.append(_tiles(held, camera, image))
+            continue
+        views = torch.zeros(history.frames, camera.size, camera.size, 3, dtype=torch.uint8)
+        if held is not None:
+            views[:1] = sized(held[None], camera.size, image)
+        rows.append((views, [held is not None, *[False] * (history.frames - 1)], (1, 1)))
+    _add(out, name, rows, image, history)
     return out
 
 

@@ -7,23 +7,26 @@ from vla.data.batches import ChunkData
 from vla.data.sampler import in_validation
 from vla.errors import BadInput
 
-__all__ = ["weighted_frames"]
+__all__ = ["tempered", "weighted_frames"]
 
 _Ints = npt.NDArray[np.int64]
 
 
 def weighted_frames(
-    data: ChunkData, seed: int, validation: float
+    data: ChunkData, seed: int, validation: float, temperature: float = 1.0
 ) -> tuple[tuple[_Ints, npt.NDArray[np.float64]], _Ints]:
     """((frames to train on, their weights), frames held for validation); valid frames only.
 
-    Whole episodes go to one side or the other. Weights: source x skill of the episode x opening.
+    Whole episodes go to one side or the other. Weights: source x skill of the episode x opening; above a
+    temperature of 1 small sources weigh more (see `tempered`).
     """
     weights = np.zeros(len(data.state))
     held = np.zeros(len(data.state), bool)
     for source, first in zip(data.sources, data.first_frame, strict=True):
         dataset = source.dataset
-        episode_weight = np.full(dataset.num_episodes, source.weight)
+        episode_weight = np.full(
+            dataset.num_episodes, source.weight * tempered(dataset.num_frames, temperature)
+        )
         if source.skill_weights:
             if "skill" not in dataset.episode_meta:
                 raise BadInput(f"{dataset.root}/meta/episodes has no column 'skill' to weigh by")
@@ -42,6 +45,12 @@ def weighted_frames(
             "marked as not valid"
         )
     return (train, weights[train]), np.flatnonzero(data.valid & held & (weights > 0))
+
+
+def tempered(size: int, temperature: float) -> float:
+    """Factor on the weight of each item of a source of `size` items, with which the source is drawn by
+    size^(1 / temperature) instead of by its size."""
+    return float(size) ** (1 / temperature - 1)
 
 
 def _opening(good: npt.NDArray[np.bool_], episode: _Ints, frames: int) -> npt.NDArray[np.bool_]:

@@ -116,26 +116,33 @@ def read_out(logits: Tensor, rule: str) -> Tensor:
 
 
 def action_loss(
-    logits: Tensor, codes: Tensor, counts: Tensor, smoothing: float = 0.0, ordered: bool = True
+    logits: Tensor,
+    codes: Tensor,
+    counts: Tensor,
+    smoothing: float = 0.0,
+    ordered: bool = True,
+    *,
+    total: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Cross-entropy of scores [..., Q] against codes [...], over those that `counts` (bool [...]).
+    """Cross-entropy of scores [..., Q] against codes [...], over those that `counts` (bool, or weights
+    [...]), divided by `total` (None: by the sum of these weights).
 
     smoothing: softened over neighbouring codes by a Gaussian of so many codes. Beside it, of the likeliest
     code: `action_accuracy`, how often it is the right one, and, where codes are `ordered`, `action_l1`, its
     mean distance in codes.
     """
-    total = logits.shape[-1]
+    choices = logits.shape[-1]
     real = counts.float()
-    count = real.sum().clamp(min=1.0)
+    count = real.sum().clamp(min=1.0) if total is None else total
     logp = F.log_softmax(logits.float(), -1)
     if smoothing > 0:
         # Only the few neighbours that carry weight are gathered: a full table would cost 256 products.
         reach = math.ceil(3 * smoothing)
         step = torch.arange(-reach, reach + 1, device=codes.device)
         near = codes[..., None] + step
-        weight = torch.exp(-0.5 * (step / smoothing) ** 2) * ((near >= 0) & (near < total))
+        weight = torch.exp(-0.5 * (step / smoothing) ** 2) * ((near >= 0) & (near < choices))
         weight = weight / weight.sum(-1, keepdim=True)
-        each = -(weight * logp.gather(-1, near.clamp(0, total - 1))).sum(-1)
+        each = -(weight * logp.gather(-1, near.clamp(0, choices - 1))).sum(-1)
     else:
         each = -logp.gather(-1, codes[..., None]).squeeze(-1)
     loss = (each * real).sum() / count

@@ -31,7 +31,7 @@ from vla.backbones.base import Backbone, Before, Heads, Turn
 from vla.configuration import FlowConfig
 from vla.decoders.guidance import STRONGEST, Plan, guided_velocity
 
-__all__ = ["FlowDecoder", "Past", "remember"]
+__all__ = ["FlowDecoder", "Noise", "Past", "remember"]
 
 _LATEST = 0.999
 """Training times are below this one (pi0's s)."""
@@ -45,6 +45,22 @@ class Past:
     layers: list[tuple[Tensor, Tensor]]
     there: Tensor | None
     place: Tensor
+
+
+@dataclass(frozen=True)
+class Noise:
+    """start: where each chunk's flow begins, of the standard normal distribution, float32 [B, H, D]. time:
+    uniform in 0..1, float32 [B, 1], from which its training time is made."""
+
+    start: Tensor
+    time: Tensor
+
+    @classmethod
+    def drawn(cls, chunk_BHD: Tensor, generator: torch.Generator | None = None) -> "Noise":
+        """For chunks of a shape."""
+        device = chunk_BHD.device
+        start = torch.randn(chunk_BHD.shape, generator=generator, device=device)
+        return cls(start, torch.rand(len(chunk_BHD), 1, generator=generator, device=device))
 
 
 def remember(  # noqa: PLR0917 (as many as `Backbone.forward` takes, by place)
@@ -119,27 +135,33 @@ class FlowDecoder(nn.Module):
         mask_BHD: Tensor,
         forced_B: Tensor | None = None,
         generator: torch.Generator | None = None,
+        *,
+        noise: Noise | None = None,
+        weight_B: Tensor | None = None,
+        total: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean squared error of the velocity at one random time for each chunk, over the numbers that
         `mask_BHD` (bool) calls real.
 
-        forced_B: int64, how many first rows are given clean; they count nothing. Beside it `action_error`:
-        how far the end that the velocity points to is from the chunk, mean absolute, in normalised units.
+        forced_B: int64, how many first rows are given clean; they count nothing. noise: of the chunk and its
+        time, else the generator's. weight_B: of each chunk. total: the weighted sum is divided by this (None:
+        by the weights' sum). Beside it `action_error`: how far the end that the velocity points to is from
+        the chunk, mean absolute, in normalised units.
         """
         chunk = chunk_BHD.float()
-        noise = torch.randn(chunk.shape, generator=generator, device=chunk.device)
+        if noise is None:
+            noise = Noise.drawn(chunk, generator)
         # (s - t) / s has the density Beta(1.5, 1), whose distribution function u^1.5 is inverted here: noisy
         # times are the frequent ones (pi0, appendix B).
-        uniform = torch.rand(len(chunk), 1, generator=generator, device=chunk.device)
-        time = (_LATEST * (1 - uniform ** (1 / 1.5))).expand(chunk.shape[:2])
-        real = mask_BHD
+        time = (_LATEST * (1 - noise.time ** (1 / 1.5))).expand(chunk.shape[:2])
+        real = mask_BHD if weight_B is None else mask_BHD * weight_B[:, None, None]
         if forced_B is not None:
             given = self._first(forced_B)
-            time, real = time.masked_fill(given, 1.0), real & ~given[..., None]
+            time, real = time.masked_fill(given, 1.0), real * ~given[..., None]
         t = time[..., None]
-        x = t * chunk + (1 - t) * noise
-        off = self.velocity(x, time, past) - (chunk - noise)
-        weight = real.float() / real.sum().clamp(min=1)
+        x = t * chunk + (1 - t) * noise.start
+        off = self.velocity(x, time, past) - (chunk - noise.start)
+        weight = real.float() / (real.sum().clamp(min=1) if total is None else total)
         error = ((1 - t) * off.detach()).abs()
         return (off.square() * weight).sum(), {"action_error": (error * weight).sum()}
 

@@ -35,24 +35,37 @@ class Flow:
 @dataclass(frozen=True)
 class Pass:
     """One pass of the backbone. segments: (sense, tokens) in order, the answers last. beside: senses that
-    gated cross-attention looks at from inside `layers`. mask: bool [T, T], True where the row may look."""
+    gated cross-attention looks at from inside `layers`. mask: bool [T, T], True where the row may look.
+    expert: whether the answers are a flow's expert's, beside the backbone: their keys are not kept, and
+    they have no gates."""
 
     segments: list[tuple[str, int]]
     beside: list[tuple[str, int]]
     layers: list[int]
     mask: Tensor = field(repr=False)
+    expert: bool = False
 
     @property
     def prefix(self) -> int:
         """Tokens before the answers."""
         return sum(count for _, count in self.segments[:-1])
 
+    @property
+    def kept(self) -> int:
+        """Tokens whose keys and values are kept."""
+        return self.prefix if self.expert else sum(count for _, count in self.segments)
+
+    def gated(self, row: int) -> bool:
+        """Whether the segment `row` looks at what stands beside."""
+        return not (self.expert and row == len(self.segments) - 1)
+
     def marks(self) -> list[list[str]]:
         """How each segment (row) attends to each (column): full, causal, none or part; `beside`: gated."""
         counts = [count for _, count in self.segments]
         rows = []
-        for row in self.mask.split(counts):
-            rows.append([_mark(block) for block in row.split(counts, 1)] + ["gated"] * len(self.beside))
+        for number, row in enumerate(self.mask.split(counts)):
+            beside = "gated" if self.gated(number) else "none"
+            rows.append([_mark(block) for block in row.split(counts, 1)] + [beside] * len(self.beside))
         return rows
 
 
@@ -94,7 +107,10 @@ class Memory:
 
 @dataclass(frozen=True)
 class Description:
-    """A model's data flow and its bill for one chunk of `steps` actions."""
+    """A model's data flow and its bill for one chunk of `steps` actions.
+
+    longest: whether that is the bill of the longest answer, of codes that need not all be written.
+    """
 
     name: str
     flows: list[Flow]
@@ -103,6 +119,7 @@ class Description:
     memory: Memory
     kv_tokens: int
     steps: int
+    longest: bool = False
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -140,6 +157,7 @@ class Description:
             "flops_per_chunk": self.flops,
             "flops_per_step": self.flops / self.steps,
             "steps": self.steps,
+            "longest_answer": self.longest,
             "memory": {**dataclasses.asdict(self.memory), "total": self.memory.total},
             "kv_cache": {"tokens": self.kv_tokens, "bytes": self.memory.kv_cache},
             "flows": [dataclasses.asdict(flow) for flow in self.flows],

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vla.configuration import SmallConfig, VLAConfig
-from vla.decoders.flow import FlowDecoder
+from vla.configuration import DecoderConfig, FlowConfig, SmallConfig, VLAConfig
 from vla.describe.advice import warnings_of
 from vla.describe.batch import dummy_batch
 from vla.describe.description import STAGES, Description, Flow, Memory, Part, Pass, Size
@@ -94,8 +93,9 @@ def _measure(model: VLA, bits: int | None) -> Description:
         passes=passes,
         parts=parts,
         memory=memory,
-        kv_tokens=sum(sum(count for _, count in each.segments) for each in passes),
+        kv_tokens=sum(each.kept for each in passes),
         steps=config.decoder.horizon,
+        longest=isinstance(config.decoder, DecoderConfig) and not config.decoder.layout.fixed,
     )
     return dataclasses.replace(found, warnings=warnings_of(found, config))
 
@@ -172,16 +172,17 @@ def _part(name: str, roots: Sequence[nn.Module | nn.Parameter], flops: int, bits
 
 def _pass(model: VLA, context: Context, seen: _Seen) -> Pass:
     count = context.tokens.x.shape[1]
-    # A flow's expert looks at the prefix from outside: the backbone itself answers nothing.
-    answers = 0 if isinstance(model.decoder, FlowDecoder) else model.decoder.groups
+    decoder = model.config.decoder
+    expert = isinstance(decoder, FlowConfig)  # it has a token a control step, which look at the prefix
+    answers = decoder.horizon if isinstance(decoder, FlowConfig) else decoder.grid[0]
     mask = model.attention_mask(Tokens(torch.empty(1, count, 1)), answers)  # all present, with values
     standing = {name for name, _ in context.names}
     beside, layers = [], []
     if isinstance(model.fusion, CrossAttentionFusion):
         beside = [(name, tokens) for name, tokens in seen.tokens.items() if name not in standing]
         layers = sorted(map(int, model.fusion.gates))
-    segments = [*context.names, *([("answer", answers)] if answers else [])]
-    return Pass(segments, beside, layers, mask.reshape(mask.shape[-2:]))
+    segments = [*context.names, ("answer", answers)]
+    return Pass(segments, beside, layers, mask.reshape(mask.shape[-2:]), expert)
 
 
 def _flow(config: VLAConfig, name: str, batch: dict[str, Any], seen: _Seen, passes: list[Pass]) -> Flow:

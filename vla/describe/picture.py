@@ -59,7 +59,7 @@ def _panel(each: Pass, colour: dict[str, tuple[int, int, int]]) -> Image.Image:
     panel = Image.new("RGB", (width, border + sum(size[name] for name, _ in rows) + MARGIN), PAPER)
     mask = each.mask.numpy()
     y, first_row = border, 0
-    for row, count in rows:
+    for number, (row, count) in enumerate(rows):
         panel.paste(_label(label[row], colour[row]), (MARGIN, y + size[row] // 2 - TEXT // 2 - 2))
         x, first_column = border, 0
         for column, width_ in rows:
@@ -67,7 +67,9 @@ def _panel(each: Pass, colour: dict[str, tuple[int, int, int]]) -> Image.Image:
             panel.paste(_block(block, (size[column], size[row]), colour[column]), (x, y))
             x, first_column = x + size[column], first_column + width_
         for column, _ in each.beside:
-            panel.paste(_stripes((size[column], size[row]), colour[column]), (x, y))
+            extent = size[column], size[row]
+            nothing = _block(np.zeros((1, 1), np.bool_), extent, NOTHING)
+            panel.paste(_stripes(extent, colour[column]) if each.gated(number) else nothing, (x, y))
             x += size[column]
         y, first_row = y + size[row], first_row + count
     x = border

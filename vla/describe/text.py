@@ -47,13 +47,11 @@ def _parts(found: Description) -> list[str]:
 
 
 def _bill(found: Description) -> list[str]:
-    memory = found.memory
+    memory, most = found.memory, "at most " if found.longest else ""
+    steps = f"{found.steps} step{'s' * (found.steps > 1)}"
     rows = [
-        [
-            "a chunk",
-            f"{found.steps} step{'s' * (found.steps > 1)}, {_count(found.flops)} FLOPs (multiply-add: 2)",
-        ],
-        ["a step", f"{_count(found.flops / found.steps)} FLOPs"],
+        ["a chunk", f"{steps}, {most}{_count(found.flops)} FLOPs (multiply-add: 2)"],
+        ["a step", f"{most}{_count(found.flops / found.steps)} FLOPs"],
         ["KV-cache", f"{found.kv_tokens:,} tokens, {_bytes(memory.kv_cache)}"],
         [
             "memory",

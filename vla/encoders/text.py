@@ -18,7 +18,8 @@ __all__ = ["PooledTextEncoder", "WordsEncoder"]
 
 
 class PooledTextEncoder(nn.Module):
-    """Word and position embeddings, a small transformer, attention pooling. Padding changes nothing.
+    """Word and position embeddings, a small transformer, attention pooling. Padding changes nothing; a
+    sentence without words gives zeros.
 
     Pooling to a fixed number of tokens keeps the backbone free of padding, and of half its tokens.
     """
@@ -42,12 +43,15 @@ class PooledTextEncoder(nn.Module):
         if ids_BL.device.type == "cpu":  # drop what is padding in the whole batch; asking a GPU costs more
             longest = max(1, int(mask_BL.sum(1).max()))
             ids_BL, mask_BL = ids_BL[:, :longest], mask_BL[:, :longest]
+        some_B1 = mask_BL.any(1, keepdim=True)
+        seen_BL = mask_BL | ~some_B1  # of a sentence without words, so that no mean is over nothing
         x_BLC = self.embed(ids_BL) + self.place[: ids_BL.shape[1]]
         for block in self.blocks:
-            x_BLC = block(x_BLC, mask_BL[:, None, None, :])
+            x_BLC = block(x_BLC, seen_BL[:, None, None, :])
         x_BLC = self.norm(x_BLC)
-        scores_BLN = self.queries(x_BLC).float().masked_fill(~mask_BL[..., None], float("-inf"))
+        scores_BLN = self.queries(x_BLC).float().masked_fill(~seen_BL[..., None], float("-inf"))
         pooled_BNC = F.softmax(scores_BLN, dim=1).to(x_BLC.dtype).transpose(1, 2) @ x_BLC
+        pooled_BNC = pooled_BNC * some_B1[..., None]
         return pooled_BNC[:, : self.tokens], F.silu(self.summarise(pooled_BNC.flatten(1)))
 
 

@@ -48,7 +48,7 @@ class Limits:
 def limits_of(
     decoder: ActionDecoder, tokenizer: ActionTokenizer | None, count: int, device: torch.device
 ) -> Limits | None:
-    if decoder.config.layout.fixed:
+    if decoder.config.layout.fixed or device.type == "meta":  # shapes alone: all codes that there may be
         return None
     if tokenizer is None:
         raise ValueError("codes of variable length need their tokenizer: generate(..., tokenizer=...)")

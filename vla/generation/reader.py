@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vla.decoders.action import ActionDecoder
+from vla.decoders.text import TextDecoder
 from vla.fusion import Context
 from vla.generation.memory import Memory
 from vla.model import VLA
@@ -19,7 +20,7 @@ class Reader:
     def __init__(
         self,
         model: VLA,
-        decoder: ActionDecoder,
+        decoder: ActionDecoder | TextDecoder,
         context: Context,
         use_cache: bool,
         *,
@@ -29,7 +30,7 @@ class Reader:
         self.model, self.decoder, self.context = model, decoder, context
         x = context.tokens.x
         self.count = x.shape[1]
-        self.mask = model.attention_mask(context.tokens, decoder.groups)
+        self.mask = model.attention_mask(context.tokens, decoder.groups, decoder.block)
         self.places = model.places(context, decoder.groups)
         self.cache: Any = None
         self.read_so_far = 0

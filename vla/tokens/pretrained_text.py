@@ -28,6 +28,11 @@ class PretrainedTokenizer:
         """The id that starts a text, for the families that have one."""
         return self._tokenizer.bos_token_id
 
+    @property
+    def eos(self) -> int | None:
+        """The id that ends a text, for the families that have one."""
+        return self._tokenizer.eos_token_id
+
     def ids(self, sentence: str, max_length: int) -> tuple[int, ...]:
         """Ids of one text, without special tokens around it. Raises BadInput if it is empty, too long or
         holds what the tokenizer cannot write."""

@@ -6,7 +6,7 @@ words' ids stand for actions, as in RT-2 and OpenVLA.
 
 from dataclasses import dataclass
 
-from vla.configuration import FlowConfig, VLAConfig
+from vla.configuration import VLAConfig
 
 __all__ = ["CONTROLS", "Vocabulary"]
 
@@ -29,11 +29,11 @@ class Vocabulary:
 
     @classmethod
     def of(cls, config: VLAConfig) -> "Vocabulary":
-        """A model's. One whose actions are continuous has no action ids."""
-        decoder = config.decoder
-        if isinstance(decoder, FlowConfig):
+        """A model's. One whose actions are never codes has no action ids."""
+        codes = config.decoder.codes
+        if codes is None:
             return cls(config.vocabulary, 0)
-        return cls(config.vocabulary, decoder.layout.codes, decoder.ids == "overwrite")
+        return cls(config.vocabulary, codes.layout.codes, codes.ids == "overwrite")
 
     @property
     def text_range(self) -> range:

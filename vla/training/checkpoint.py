@@ -1,8 +1,9 @@
 """Checkpoints that are there whole or not at all. safetensors and JSON only.
 
 ``<out>/checkpoints/step-000012000/`` holds ``policy/`` (the averaged weights as a model folder that loads
-anywhere), ``training.safetensors`` (raw weights, average, both AdamW moments) and ``state.json`` (counters).
-A checkpoint is written into a hidden folder, flushed to the disk and renamed.
+anywhere), ``training.safetensors`` (raw weights, average, both AdamW moments; under FSDP one such file from
+each process) and ``state.json`` (counters). A checkpoint is written into a hidden folder, flushed to the disk
+and renamed by the first process, when all have written. Any number of processes reads it again.
 """
 
 import json
@@ -13,18 +14,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from vla.errors import BadInput
+from vla.training.distributed import agree, everywhere, rank
+from vla.training.shards import Saved, shard_name, write_tensors
 
-__all__ = ["POLICY", "Checkpoints", "pack", "replace_folder", "unpack"]
+__all__ = ["POLICY", "Checkpoints", "replace_folder"]
 
 POLICY = "policy"
-TENSORS = "training.safetensors"
 STATE = "state.json"
-_MOMENTS = ("exp_avg", "exp_avg_sq")
 _NAME = re.compile(r"step-(\d+)")
 
 
@@ -49,43 +49,79 @@ class Checkpoints:
     def save(
         self,
         step: int,
-        tensors: Mapping[str, torch.Tensor],
+        pieces: Mapping[str, tuple[Tensor, tuple[int, ...]]] | None,
         state: Mapping[str, Any],
         write_policy: Callable[[Path], None],
+        shares: int = 1,
     ) -> Path:
-        """Write the checkpoint of `step`, whole or not at all; then drop the ones no longer kept."""
+        """Write the checkpoint of `step`, whole or not at all; then drop the ones no longer kept.
+
+        Every process calls it. pieces: what this one writes, if anything; shares: how many do.
+        """
         final = self.path(step)
         aside = self.folder / f".writing-{final.name}"
-        try:
+
+        def clear() -> None:
             shutil.rmtree(aside, ignore_errors=True)
-            aside.mkdir(parents=True)
+            if rank() == 0:
+                aside.mkdir(parents=True)
+
+        def write() -> None:
+            if pieces is not None:
+                file = aside / shard_name(rank(), shares)
+                write_tensors(file, pieces)
+                _flush_file(file)
+
+        def finish() -> None:
             write_policy(aside / POLICY)
-            save_file(dict(tensors), aside / TENSORS)
+            for number in range(shares):
+                if not (aside / shard_name(number, shares)).is_file():
+                    raise OSError(f"{shard_name(number, shares)} of another process is not seen from here")
             (aside / STATE).write_text(json.dumps({"step": step, **state}, indent=1))
             _flush(aside)
             shutil.rmtree(final, ignore_errors=True)
             os.replace(aside, final)
             _flush_folder(self.folder)
-        except (OSError, SafetensorError) as error:
-            shutil.rmtree(aside, ignore_errors=True)
-            last = self.steps()
-            kept = f"the last whole one is {self.path(last[-1])}" if last else "there is none yet"
-            raise BadInput(f"cannot write the checkpoint {final}: {_reason(error)}; {kept}") from None
-        self._prune()
+            self._prune()
+
+        first = rank() == 0
+        for doing in (clear if first else None, write, finish if first else None):
+            self._together(doing, final, aside)
         return final
 
-    def load_latest(self, device: torch.device) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        """(tensors, state) of the newest whole checkpoint, or None; what a killed save left is removed."""
-        for leftover in self.folder.glob(".writing-*") if self.folder.is_dir() else ():
-            shutil.rmtree(leftover, ignore_errors=True)
-        steps = self.steps()
-        if not steps:
+    def _together(self, doing: Callable[[], None] | None, final: Path, aside: Path) -> None:
+        """Do a part of the saving; where any process fails in it, all raise."""
+        reason = None
+        try:
+            if doing is not None:
+                doing()
+        except (OSError, SafetensorError) as error:
+            reason = _reason(error)
+        if everywhere(reason is None):
+            return
+        if rank() == 0:
+            shutil.rmtree(aside, ignore_errors=True)
+        last = self.steps()
+        kept = f"the last whole one is {self.path(last[-1])}" if last else "there is none yet"
+        reason = reason or "another process could not write its share"
+        raise BadInput(f"cannot write the checkpoint {final}: {reason}; {kept}")
+
+    def open_latest(self) -> tuple[Saved, dict[str, Any]] | None:
+        """The newest whole checkpoint's tensors, open, and its state; or None. What a killed save left is
+        removed. Every process calls it."""
+        newest = -1
+        if rank() == 0:
+            for leftover in self.folder.glob(".writing-*") if self.folder.is_dir() else ():
+                shutil.rmtree(leftover, ignore_errors=True)
+            newest = self.steps()[-1] if self.steps() else -1
+        newest = int(agree(newest)[0])
+        if newest < 0:
             return None
-        path = self.path(steps[-1])
+        path = self.path(newest)
         try:
             state = json.loads((path / STATE).read_text())
-            return load_file(path / TENSORS, device=str(device)), state
-        except (OSError, ValueError, SafetensorError) as error:
+            return Saved(path), state
+        except (OSError, ValueError) as error:  # a BadInput is a ValueError
             raise BadInput(
                 f"cannot read the checkpoint {path} (delete it to go on without): {error}"
             ) from None
@@ -117,74 +153,6 @@ class Checkpoints:
                 shutil.rmtree(self.path(step), ignore_errors=True)
 
 
-def pack(
-    model: torch.nn.Module, ema: torch.nn.Module | None, optimizer: torch.optim.Optimizer
-) -> dict[str, torch.Tensor]:
-    """Everything that training needs to go on, by name, each tensor once.
-
-    The average holds no copy of what is not trained; and what the model says it `left_out`, frozen weights
-    that are read from another checkpoint when it is built, is not here at all.
-    """
-    tensors = {f"model/{name}": value for name, value in _state(model, _absent(model)).items()}
-    if ema is not None:
-        absent = _absent(model) | _frozen(model)
-        tensors |= {f"ema/{name}": value for name, value in _state(ema, absent).items()}
-    for name, parameter in model.named_parameters():
-        for moment in _MOMENTS:
-            if moment in optimizer.state.get(parameter, {}):
-                tensors[f"{moment}/{name}"] = optimizer.state[parameter][moment]
-    # clones: a checkpoint may be written while training goes on
-    return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
-
-
-def unpack(
-    tensors: Mapping[str, torch.Tensor],
-    step: int,
-    model: torch.nn.Module,
-    ema: torch.nn.Module | None,
-    optimizer: torch.optim.Optimizer,
-) -> None:
-    """Put back what `pack` took. Raises BadInput if the tensors belong to another architecture."""
-    for prefix, module, absent in (
-        ("model/", model, _absent(model)),
-        ("ema/", ema, _absent(model) | _frozen(model)),
-    ):
-        if module is None:
-            continue
-        part = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-        other = sorted(part.keys() ^ _state(module, absent).keys())
-        try:
-            if other:
-                raise RuntimeError(f"{len(other)} tensors differ (first: '{other[0]}')")
-            module.load_state_dict(part, strict=False)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise BadInput(f"the checkpoint is of another architecture: {reason}") from None
-    for name, parameter in model.named_parameters():
-        if all(f"{moment}/{name}" in tensors for moment in _MOMENTS):
-            optimizer.state[parameter] = {
-                "step": torch.tensor(float(step), dtype=torch.float32, device=parameter.device),
-                # in the parameter's own memory layout, as the fused step walks them side by side
-                **{m: torch.empty_like(parameter).copy_(tensors[f"{m}/{name}"]) for m in _MOMENTS},
-            }
-
-
-def _state(module: torch.nn.Module, absent: set[str]) -> dict[str, torch.Tensor]:
-    """The state dict without `absent`, and without what is neither parameter nor buffer (how a quantised
-    layer is packed, which goes with its weights)."""
-    own = {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
-    return {name: value for name, value in module.state_dict().items() if name in own - absent}
-
-
-def _absent(model: torch.nn.Module) -> set[str]:
-    """Weights that are in another checkpoint. (Second names of tied ones `_state` leaves out.)"""
-    return set(getattr(model, "left_out", ()))
-
-
-def _frozen(model: torch.nn.Module) -> set[str]:
-    return {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-
-
 def replace_folder(source: Path, target: Path) -> None:
     """Copy folder `source` to `target`, putting it in place in one rename."""
     aside = target.with_name(f".{target.name}.new")
@@ -210,11 +178,15 @@ def _flush(folder: Path) -> None:
     """fsync every file under `folder`, then the folders."""
     for entry in folder.rglob("*"):
         if entry.is_file():
-            with entry.open("rb") as file:
-                os.fsync(file.fileno())
+            _flush_file(entry)
         else:
             _flush_folder(entry)
     _flush_folder(folder)
+
+
+def _flush_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _flush_folder(folder: Path) -> None:

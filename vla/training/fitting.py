@@ -15,6 +15,7 @@ import numpy.typing as npt
 from vla.configuration import VLAConfig
 from vla.data.batches import ChunkData
 from vla.data.episodes import EpisodeDataset
+from vla.data.measured import measured
 from vla.data.robots import Sample, fitted, robot_names
 from vla.data.statistics import Statistics
 from vla.errors import BadInput
@@ -31,13 +32,18 @@ FRAMES = 50_000
 _Ints = npt.NDArray[np.int64]
 
 
-def fit(config: VLAConfig, tokenizer: WordTokenizer, data: ChunkData, frames: _Ints, seed: int) -> Processor:
+def fit(
+    config: VLAConfig, tokenizer: WordTokenizer, data: ChunkData, frames: _Ints, run: RunConfig
+) -> Processor:
     """The processor of a new model. Raises BadInput for a robot of the config that no dataset is of."""
     for robot in config.robots:
         if robot not in data.robots:
             place = "model.processor" if config.state is None else "model.state"
             raise BadInput(f"{place}.robots names '{robot}', but no dataset is of it")
-    return Processor.fit(config, tokenizer, _samples(data, frames, seed, robot_names(config)), seed=seed)
+    names = robot_names(config)
+    exact = Statistics(measured(config, data, frames, names)) if run.reading.fit == "all" else None
+    samples = _samples(data, frames, run.seed, names)
+    return Processor.fit(config, tokenizer, samples, seed=run.seed, statistics=exact)
 
 
 def refit(
@@ -46,15 +52,22 @@ def refit(
     """The processor to go on with. config: of the model, its new robots included."""
     known, anew = processor.joints.keys(), run.reading.statistics == "refit"
     robots = [name for name in dict.fromkeys(data.robots) if anew or name not in known]
-    if not robots:
-        return processor
     for name in robots:
         whose = f" of robot '{name}'" if name else ""
         why = "as reading.statistics=refit asks" if name in known else "the checkpoint does not know it"
         print(f"statistics{whose} are fitted to the data: {why}", flush=True)
-    new = fitted(config, _samples(data, frames, run.seed, robots))
-    statistics = Statistics({**processor.statistics.features, **new})
-    return Processor(config, processor.tokenizer, statistics, processor.actions)
+    made = processor
+    if robots:
+        if run.reading.fit == "all":
+            new = measured(config, data, frames, robots)
+        else:
+            new = fitted(config, _samples(data, frames, run.seed, robots))
+        statistics = Statistics({**processor.statistics.features, **new})
+        made = Processor(config, processor.tokenizer, statistics, processor.actions)
+    # The action codes stay those of the data that they were fitted to.
+    random = np.random.default_rng(run.seed)
+    made.tell_loss({name: _sample(data, frames, random, name) for name in dict.fromkeys(data.robots)})
+    return made
 
 
 def with_new_robots(config: VLAConfig, datasets: Sequence[EpisodeDataset]) -> VLAConfig:
@@ -77,20 +90,26 @@ def with_new_robots(config: VLAConfig, datasets: Sequence[EpisodeDataset]) -> VL
 
 
 def _samples(data: ChunkData, frames: _Ints, seed: int, robots: Sequence[str]) -> dict[str, Sample]:
-    """Each robot's own numbers, out of rows filled up to the widest."""
-    rng, samples = np.random.default_rng(seed), {}
-    for robot in robots:
-        number = data.robots.index(robot)
-        own = frames[np.isin(data.source_of[frames], np.flatnonzero(np.array(data.robots) == robot))]
-        raw = data.gather(np.sort(rng.permutation(own)[:FRAMES]))
-        real = ~raw["action_is_pad"]
-        if not real.any(0).all():
-            longest = int(real.any(0).sum())
+    """Each robot's own numbers, which tell something of every step of a chunk."""
+    rng = np.random.default_rng(seed)
+    samples = {robot: _sample(data, frames, rng, robot) for robot in robots}
+    for _, _, is_pad in samples.values():
+        assert is_pad is not None
+        steps = (~is_pad).any(0)
+        if not steps.all():
+            longest = int(steps.sum())
             raise BadInput(
                 f"no episode has {data.horizon} steps in a row (model.decoder.horizon) to learn from, "
                 f"{longest} at most: give model.decoder.horizon={max(1, longest)}"
             )
-        features = data.sources[number].dataset.features
-        state, actions = (int(features[name]["shape"][0]) for name in (STATE, ACTION))
-        samples[robot] = (raw["state"][:, :state], raw["actions"][..., :actions], raw["action_is_pad"])
     return samples
+
+
+def _sample(data: ChunkData, frames: _Ints, random: np.random.Generator, robot: str) -> Sample:
+    """A robot's own numbers, out of rows filled up to the widest."""
+    number = data.robots.index(robot)
+    own = frames[np.isin(data.source_of[frames], np.flatnonzero(np.array(data.robots) == robot))]
+    raw = data.gather(np.sort(random.permutation(own)[:FRAMES]))
+    features = data.sources[number].dataset.features
+    state, actions = (int(features[name]["shape"][0]) for name in (STATE, ACTION))
+    return raw["state"][:, :state], raw["actions"][..., :actions], raw["action_is_pad"]

@@ -7,11 +7,17 @@ from typing import Any
 
 import torch
 
+from vla.training.distributed import processes, sum_over_processes
+
 __all__ = ["Meter"]
 
 
 class Meter:
-    """Sums on the device, read only when a report is due, so that a GPU is never waited for in between."""
+    """Sums on the device, read only when a report is due, so that a GPU is never waited for in between.
+
+    Each process gives its share of the loss and of the scalars, which add up to the whole batch's; the norm
+    of the gradients is the same in all.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -31,7 +37,11 @@ class Meter:
 
     def add(self, loss: torch.Tensor, norm: torch.Tensor, scalars: Mapping[str, Any], samples: int) -> None:
         """Add one step's numbers."""
-        named = {"loss": loss, "grad_norm": norm, **{k: v for k, v in scalars.items() if k != "loss"}}
+        named = {
+            "loss": loss,
+            "grad_norm": norm / processes(),
+            **{k: v for k, v in scalars.items() if k != "loss"},
+        }
         for name, number in named.items():
             value = torch.as_tensor(number, dtype=torch.float32, device=self._device).detach()
             self._sums[name] = self._sums[name] + value if name in self._sums else value
@@ -44,8 +54,9 @@ class Meter:
         self._from = time.monotonic()
 
     def take(self) -> dict[str, float]:
-        """Means since the last call, and the speed; starts anew."""
-        values = {f"train/{name}": total.item() / self._steps for name, total in self._sums.items()}
+        """Means since the last call, and the speed; starts anew. Every process calls it."""
+        sums = sum_over_processes(self._sums, self._device)
+        values = {f"train/{name}": total.item() / self._steps for name, total in sums.items()}
         spent = max(self._spent, 1e-9)
         values["speed/samples_per_second"] = self._samples / spent
         values["speed/waiting_share"] = self._waited / spent

@@ -1,19 +1,21 @@
 """What turns gradients into weights: AdamW groups, the learning-rate schedule, the moving average."""
 
 import copy
+import functools
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from vla.errors import BadInput
 from vla.training.config import OptimConfig
 from vla.training.tuning import Part, parts_of
 
-__all__ = ["Ema", "build_optimizer", "decayed_names", "lr_factor"]
+__all__ = ["Ema", "build_optimizer", "decayed_names", "lr_factor", "named_parts"]
 
 
 def lr_factor(config: OptimConfig, samples: int, progress: float) -> float:
@@ -44,17 +46,26 @@ def decayed_names(model: nn.Module) -> set[str]:
     return kept
 
 
-def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
+def named_parts(model: nn.Module) -> dict[str, Part]:
+    """The part of each parameter that has one, by name: names stay when weights are cut in pieces."""
+    parts = parts_of(model)
+    return {name: parts[parameter] for name, parameter in model.named_parameters() if parameter in parts}
+
+
+def build_optimizer(
+    model: nn.Module, config: OptimConfig, parts: Mapping[str, Part] | None = None
+) -> torch.optim.AdamW:
     """Fused AdamW over what is trained. Two groups for each part of the model, with weight decay and without;
-    a group's ``lr_factor`` is its part's factor on the learning rate. Raises BadInput if nothing is trained.
+    a group's ``lr_factor`` is its part's factor on the learning rate. parts: see `named_parts`, where they
+    can no longer be told. Raises BadInput if nothing is trained.
     """
-    decayed, parts = decayed_names(model), parts_of(model)
+    decayed, parts = decayed_names(model), named_parts(model) if parts is None else parts
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     if not named:
         raise BadInput("every part is frozen, so there is nothing to train: set model.tuning.rest.train=full")
     groups: dict[tuple[str, bool], dict[str, Any]] = {}
     for name, parameter in named:
-        part, decay = parts.get(parameter, Part("all", 1.0)), name in decayed
+        part, decay = parts.get(name, Part("all", 1.0)), name in decayed
         new: dict[str, Any] = {
             "params": [],
             "weight_decay": config.weight_decay if decay else 0.0,
@@ -78,14 +89,26 @@ class Ema:
         self._trained = [p.requires_grad for p in model.parameters()]
         self.model = copy.deepcopy(model, frozen).eval().requires_grad_(False)  # type: ignore[arg-type]
         self.decay = decay
-        self._own: list[torch.Tensor] = list(itertools.compress(self.model.parameters(), self._trained))
-        self._own_buffers = list(self.model.buffers())
+
+    @functools.cached_property
+    def _own(self) -> list[Tensor]:
+        # Not before the first step: until then the model's weights may be cut in pieces, in place.
+        return [_local(p) for p in itertools.compress(self.model.parameters(), self._trained)]
+
+    @functools.cached_property
+    def _own_buffers(self) -> list[Tensor]:
+        return list(self.model.buffers())
 
     @torch.no_grad()
-    def update(self, parameters: Iterable[torch.Tensor], buffers: Iterable[torch.Tensor], step: int) -> None:
+    def update(self, parameters: Iterable[Tensor], buffers: Iterable[Tensor], step: int) -> None:
         """Move towards `parameters`, all of the model's; buffers are copied. step: updates made before."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        theirs = [p.detach() for p in itertools.compress(parameters, self._trained)]
+        theirs = [_local(p.detach()) for p in itertools.compress(parameters, self._trained)]
         torch._foreach_lerp_(self._own, theirs, 1.0 - decay)
         for mine, other in zip(self._own_buffers, buffers, strict=True):
             mine.copy_(other)
+
+
+def _local(tensor: Tensor) -> Tensor:
+    """The piece of it that this process holds."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

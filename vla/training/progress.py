@@ -1,13 +1,15 @@
-"""What a run tells while it goes: a line for people, JSON lines and TensorBoard scalars for later."""
+"""What a run tells while it goes: a line for people, JSON lines and the trackers' scalars for later."""
 
 import json
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-__all__ = ["Progress", "clock"]
+from vla.training.config import TrainerConfig
+from vla.training.trackers import Tracker, open_trackers
+
+__all__ = ["Progress", "Silence", "clock"]
 
 
 def clock(seconds: float) -> str:
@@ -18,26 +20,25 @@ def clock(seconds: float) -> str:
 
 
 class Progress:
-    """Writes ``metrics.jsonl`` and TensorBoard files into `out`, and lines to stdout.
+    """Writes ``metrics.jsonl`` into `out`, numbers to the config's trackers, and lines to stdout.
 
     start_step: on resuming, later entries of the run that was stopped are dropped, so each step is told once.
     every_seconds: least time between two lines where stdout is not a terminal.
     """
 
     def __init__(
-        self, out: Path, start_step: int, tensorboard: bool = True, every_seconds: float = 10.0
+        self, out: Path, start_step: int, config: TrainerConfig, every_seconds: float = 10.0
     ) -> None:
         self.path = out / "metrics.jsonl"
         out.mkdir(parents=True, exist_ok=True)
+        told = start_step
         if self.path.is_file():
-            kept = [line for line in self.path.read_text().splitlines() if _step(line) <= start_step]
+            lines = self.path.read_text().splitlines()
+            told = max([start_step, *(int(_step(line)) for line in lines if _step(line) < float("inf"))])
+            kept = [line for line in lines if _step(line) <= start_step]
             self.path.write_text("".join(f"{line}\n" for line in kept))
+        self._trackers: list[Tracker] = open_trackers(config, out, start_step, told)
         self._file = self.path.open("a", encoding="utf-8")
-        self._board: Any = None
-        if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._board = SummaryWriter(str(out / "tensorboard"), purge_step=start_step + 1)
         self._terminal = sys.stdout.isatty()
         self._every = every_seconds
         self._last = -float("inf")
@@ -68,17 +69,30 @@ class Progress:
         entry = {"step": step, "samples": samples, **{k: round(float(v), 6) for k, v in values.items()}}
         self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+        for tracker in self._trackers:
+            tracker.scalars(step, values)
 
     def close(self) -> None:
-        """Flush and close both logs."""
+        """Flush and close all logs."""
         if self._open_line:
             print(flush=True)
         self._file.close()
-        if self._board is not None:
-            self._board.close()
+        for tracker in self._trackers:
+            tracker.close()
+
+
+class Silence:
+    """What the other processes tell: nothing."""
+
+    def line(
+        self, step: int, samples: int, loss: float, rate: float, *, left: float, extra: str = ""
+    ) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+    def scalars(self, step: int, samples: int, values: Mapping[str, float]) -> None: ...
+
+    def close(self) -> None: ...
 
 
 def _step(line: str) -> float:

@@ -5,40 +5,29 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
-from vla.configuration import TransformersConfig, VLAConfig, WordsConfig
-from vla.data.batches import ChunkData, Source
+from vla.configuration import VLAConfig
+from vla.data.batches import ChunkData
 from vla.data.cache import cache_key
-from vla.data.episodes import EpisodeDataset
-from vla.data.sampler import CounterSampler
-from vla.data.weighting import weighted_frames
-from vla.errors import BadInput
-from vla.interfaces import ACTION, STATE
+from vla.data.web_draws import WebDraws
 from vla.model import VLA
 from vla.notice import say_once
-from vla.origin import paths, with_own_sizes
+from vla.origin import paths
 from vla.pretrained import load, save
-from vla.processor import Processor
-from vla.tokens.base import phrase
 from vla.tokens.text import TextTokenizer
-from vla.training.batch_maker import BatchMaker
-from vla.training.fitting import fit, refit, with_new_robots
+from vla.training.checkpoint import POLICY, replace_folder
+from vla.training.distributed import rank
+from vla.training.intake import Reading, backbone_path, draw, read
 from vla.training.run_config import RunConfig
 from vla.training.trainer import Trainer
 from vla.training.tuning import parts_of
-
-if TYPE_CHECKING:
-    from vla.tokens.pretrained_text import PretrainedTokenizer
+from vla.training.web import VqaScore, account_table
 
 __all__ = ["run"]
-
-_Ints = npt.NDArray[np.int64]
 
 
 def run(
@@ -51,35 +40,55 @@ def run(
     words: what the tokenizer is to know beside the words of the demonstrations. roll_out: (policy folder,
     step) -> scalars.
     """
+    if not config.stages:
+        return _train(config, words, roll_out)
+    policy = config.init
+    for number, stage in enumerate(config.stages, start=1):
+        if rank() == 0:
+            print(f"stage {number} of {len(config.stages)}: {stage.name}", flush=True)
+        last = number == len(config.stages)
+        policy = _train(config.of_stage(number, policy), words, roll_out if last else None)
+    assert policy is not None
+    if rank() == 0:
+        replace_folder(policy, config.out / POLICY)
+    return config.out / POLICY
+
+
+def _train(
+    config: RunConfig, words: Sequence[str], roll_out: Callable[[Path, int], Mapping[str, float]] | None
+) -> Path:
     device = config.trainer.torch_device()
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     torch.manual_seed(config.seed)
-    datasets = [EpisodeDataset(folder) for folder in config.data_folders]
-    begun = None if config.init is None else _begun(config, config.init, datasets)
-    data = _read(config, datasets, config.model if begun is None else begun[0].config)
-    (frames, weights), held = weighted_frames(data, config.seed, config.reading.validation)
-    if begun is None:
-        model, processor = _new(config, data, frames, words)
+    if config.init is None:
+        reading = read(config, words)
+        model = _new(reading)
     else:
-        model, known = begun
-        processor = refit(model.config, known, data, frames, config)
-    processor.words(data.tasks)  # a sentence that cannot be read is told now, not hours later
-    batches = BatchMaker(config, data, processor, device)
-    sampler = CounterSampler(frames, config.seed, weights)
-    print(
-        f"{model.num_parameters():,} parameters, {len(frames):,} frames to train on, {len(held):,} held out, "
-        f"{len(data.tasks):,} sentences, pictures {batches.where}, {device.type}",
-        flush=True,
-    )
+        model, known = load(config.init)
+        model.retune(config.model.tuning)
+        reading = read(config, words, (model.config, known))
+        model.config = reading.model
+        model.train()
+    data, held, processor = reading.data, reading.held, reading.processor
+    intake = draw(config, reading, device)
+    web, mixture, batches = intake.web, intake.mixture, intake.batches
+    if rank() == 0:
+        told = "".join(f", web {each.name}: {len(each):,} records" for each in web)
+        print(
+            f"{model.num_parameters():,} parameters, {len(reading.frames):,} frames to train on, "
+            f"{len(held):,} held out, {len(data.tasks):,} sentences, pictures {batches.where}{told}, "
+            f"{device.type}",
+            flush=True,
+        )
 
-    def make(start: int) -> dict[str, Any]:
-        return batches(sampler(start, config.trainer.batch), start)
+    def make(start: int, part: int, parts: int) -> dict[str, Any]:
+        return batches.mixed(mixture(start, config.trainer.batch), start, part, parts)
 
-    def validation() -> Iterator[dict[str, Any]]:
-        chosen = held[:: max(1, len(held) // config.reading.validation_samples)]
-        for first in range(0, len(chosen), config.trainer.batch):
-            yield batches(chosen[first : first + config.trainer.batch])
+    def validation(part: int, parts: int) -> Iterator[dict[str, Any]]:
+        chosen, size = held[:: max(1, len(held) // config.reading.validation_samples)], config.trainer.batch
+        for first in range(part * size, len(chosen), parts * size):
+            yield batches(chosen[first : first + size])
 
     def save_policy(trained: nn.Module, folder: Path) -> None:
         assert isinstance(trained, VLA)
@@ -94,62 +103,25 @@ def run(
         seed=config.seed,
         validation=validation if len(held) else None,
         roll_out=roll_out,
-        identity=_identity(config, model.config, data),
+        evaluate=VqaScore(web, batches, processor, config.mixture.scored) if web else None,
+        identity=_identity(config, model.config, data, web),
         prefetch=config.reading.prefetch,
     )
-    return trainer.run()
+    policy = trainer.run()
+    if web and rank() == 0:
+        names = [source.dataset.root.name for source in data.sources]
+        print(account_table(mixture.account(trainer.samples, names, data.source_of), web), flush=True)
+    return policy
 
 
-def _begun(config: RunConfig, folder: Path, datasets: Sequence[EpisodeDataset]) -> tuple[VLA, Processor]:
-    """The model to go on from, whose config has the datasets' robots too; and the processor it came with."""
-    model, processor = load(folder)
-    mine, theirs = config.model.decoder.horizon, model.config.decoder.horizon
-    if mine != theirs:
-        raise BadInput(
-            f"init={folder} has horizon {theirs}, the config {mine}; give model.decoder.horizon={theirs}"
-        )
-    model.retune(config.model.tuning)
-    model.config = with_new_robots(model.config, datasets)
-    return model.train(), processor
-
-
-def _read(config: RunConfig, datasets: Sequence[EpisodeDataset], model: VLAConfig) -> ChunkData:
-    weights = config.reading.weights or (1.0,) * len(datasets)
-    if len(weights) != len(datasets):
-        raise BadInput(f"reading.weights has {len(weights)} numbers for {len(datasets)} dataset folders")
-    reading = config.reading
-    opening = (reading.opening_frames, reading.opening_weight)
-    sources = [
-        Source(dataset, weight, reading.skill_weights, *opening)
-        for dataset, weight in zip(datasets, weights, strict=True)
-    ]
-    data = ChunkData(sources, model.decoder.horizon, reading.every, model.history, model.robots)
-    wanted = {ACTION: model.decoder.dim} | ({} if model.state is None else {STATE: model.state.dim})
-    for source in sources:
-        for name, dim in wanted.items():
-            found = int(source.dataset.features[name]["shape"][0])
-            if found > dim or (found < dim and not model.robots):
-                need = f"{dim} or fewer" if model.robots else f"{dim}"
-                folder = source.dataset.root
-                raise BadInput(f"{folder}: '{name}' has {found} numbers, the model is for {need}")
-    return data
-
-
-def _new(config: RunConfig, data: ChunkData, frames: _Ints, words: Sequence[str]) -> tuple[VLA, Processor]:
-    """A new model and its processor, fitted to the data."""
-    tokenizer = _tokenizer(config.model, [*data.tasks, *words])
-    settings = with_own_sizes(dataclasses.replace(config.model, vocabulary=tokenizer.size))
-    rates = {float(source.dataset.fps) for source in data.sources}
-    if settings.processor.control_hz is None and len(rates) == 1:
-        timed = dataclasses.replace(settings.processor, control_hz=rates.pop())
-        settings = dataclasses.replace(settings, processor=timed)
-    processor = fit(settings, tokenizer, data, frames, config.seed)
-    model = VLA(settings)
+def _new(reading: Reading) -> VLA:
+    """A new model; its tokenizer must fit a pretrained language model's rows."""
+    model, tokenizer = VLA(reading.model), reading.processor.tokenizer
     rows = getattr(model.backbone, "vocabulary", None)
     if isinstance(rows, int) and not isinstance(tokenizer, TextTokenizer):
-        tokenizer.must_fit(rows, _path(config.model))
+        cast(Any, tokenizer).must_fit(rows, backbone_path(reading.model))
     _say_untrained(model)
-    return model, processor
+    return model
 
 
 def _say_untrained(model: VLA) -> None:
@@ -168,26 +140,17 @@ def _say_untrained(model: VLA) -> None:
         )
 
 
-def _tokenizer(model: VLAConfig, said: Sequence[str]) -> "TextTokenizer | PretrainedTokenizer":
-    """Trained on what is said, or the pretrained one that the config names."""
-    text = model.text
-    if not isinstance(text, WordsConfig) or not text.tokenizer:
-        return TextTokenizer.train([phrase(sentence, text) for sentence in said])
-    path = _path(model) if text.tokenizer == "backbone" else text.tokenizer
-    if not path:
-        raise BadInput("text.tokenizer=backbone needs backbone.path, the folder beside whose weights it is")
-    from vla.tokens.pretrained_text import PretrainedTokenizer
-
-    return PretrainedTokenizer.load(path)
-
-
-def _path(model: VLAConfig) -> str:
-    """Where the language model is from."""
-    return model.backbone.path if isinstance(model.backbone, TransformersConfig) else ""
-
-
-def _identity(config: RunConfig, model: VLAConfig, data: ChunkData) -> dict[str, Any]:
+def _identity(
+    config: RunConfig, model: VLAConfig, data: ChunkData, web: Sequence[WebDraws]
+) -> dict[str, Any]:
     """All settings that the weights depend on, flat; budgets, intervals and places are left out."""
+    mixture, mixed = config.mixture, dict[str, Any]()
+    if mixture.temperature != 1:
+        mixed["temperature"] = mixture.temperature
+    if web:
+        told = {each.name: f"{each.source.identity} {config.web[each.name]}" for each in web}
+        own = {name: getattr(mixture, name) for name in ("robot_share", "pack", "cameras")}
+        mixed |= {**own, "web": told}
     parts = {
         "model": model.to_dict(),
         "optim": dataclasses.asdict(config.trainer.optim),
@@ -197,7 +160,10 @@ def _identity(config: RunConfig, model: VLAConfig, data: ChunkData) -> dict[str,
             "opening": [config.reading.opening_frames, config.reading.opening_weight],
             "validation": config.reading.validation,
             "every": config.reading.every,
+            **({"task": "subtask"} if config.reading.task == "subtask" else {}),
+            **({"fit": "all"} if config.reading.fit == "all" else {}),
         },
+        "mixture": mixed,
         "augment": None if config.augment is None else dataclasses.asdict(config.augment),
         "batch": config.trainer.batch,
         "bf16": config.trainer.bf16,

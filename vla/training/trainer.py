@@ -3,6 +3,11 @@
 Every random choice is a function of (seed, sample number), so a run that is killed and started again goes
 through the same batches and the same dropout, and reaches bitwise the same weights (on one machine, and
 without a time budget, whose schedule follows the clock).
+
+A batch may be cut into portions, over processes and over time (``trainer.accumulate``). Losses, gradients and
+scalars of the portions are shares that add up to the whole batch's, so the cut changes nothing but the
+rounding. Dropout is the one exception: it starts from the same number in each portion, whichever process has
+it, so that it depends on how many portions there are but on nothing else.
 """
 
 import contextlib
@@ -11,39 +16,45 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any, cast
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from vla.data.batches import Prefetcher
 from vla.errors import BadInput
 from vla.folders import output_folder
-from vla.training.checkpoint import POLICY, Checkpoints, pack, replace_folder, unpack
+from vla.training.checkpoint import POLICY, Checkpoints, replace_folder
 from vla.training.config import TrainerConfig
+from vla.training.distributed import agree, rank, wait_for_all
+from vla.training.engine import build_engine
+from vla.training.evaluation import Validation
+from vla.training.interrupts import Interrupts
 from vla.training.meter import Meter
-from vla.training.optim import Ema, build_optimizer, lr_factor
-from vla.training.progress import Progress, clock
+from vla.training.optim import Ema, build_optimizer, lr_factor, named_parts
+from vla.training.progress import Progress, Silence, clock
+from vla.training.saver import Diverged, Saver
+from vla.training.stepper import Stepper
 
 __all__ = ["Batches", "Diverged", "Trainer"]
 
 Batch = Mapping[str, Any]
-Batches = Callable[[int], Batch]
-"""Number of a batch's first sample -> the batch."""
-Loss = Callable[[Batch], tuple[torch.Tensor, Batch]]
-
-
-class Diverged(BadInput):
-    """Loss or gradient is not finite; the last good checkpoint is kept."""
+Batches = Callable[[int, int, int], Batch]
+"""(number of a batch's first sample, part, parts) -> that part of the batch; 0, 1: all of it."""
 
 
 class Trainer:
-    """Trains `model`, whose ``loss(batch)`` gives (loss, scalars).
+    """Trains `model`, whose ``loss(batch, totals)`` gives (loss, scalars) and whose ``totals(batch)`` what
+    they are divided by (see `vla.losses`); where a batch is not cut, ``loss(batch)`` alone will do.
 
-    batches: makes a training batch. validation: fixed batches for the validation loss. save_policy: writes
-    the model folder. roll_out: (policy folder, step) -> scalars, e.g. {"success_rate": 0.8}. identity: what
-    must be equal for a checkpoint in `out` to be of this run.
+    batches: makes a training batch. validation: (part, parts) -> its share of fixed batches for the
+    validation loss. save_policy: writes the model folder. roll_out: (policy folder, step) -> scalars, e.g.
+    {"success_rate": 0.8}; in the first process. evaluate: the averaged model, in evaluation mode -> scalars
+    under names of their own, e.g. {"vqa/accuracy": 0.6}; called in every process, and what the first one
+    gives counts. identity: what must be equal for a checkpoint in `out` to be of this run.
+
+    Where several processes train, they are within `vla.training.distributed.running`.
     """
 
     def __init__(
@@ -55,30 +66,40 @@ class Trainer:
         *,
         save_policy: Callable[[nn.Module, Path], None],
         seed: int = 0,
-        validation: Callable[[], Iterator[Batch]] | None = None,
+        validation: Callable[[int, int], Iterator[Batch]] | None = None,
         roll_out: Callable[[Path, int], Mapping[str, float]] | None = None,
+        evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None,
         identity: Mapping[str, Any] | None = None,
         prefetch: int = 2,
     ) -> None:
         self.config, self.out, self.seed = config, out, seed
-        self.batches, self.validation, self.roll_out = batches, validation, roll_out
-        self.save_policy = save_policy
+        self.batches, self.roll_out, self.evaluate = batches, roll_out, evaluate
         self.identity = dict(identity or {})
         self.prefetch = prefetch
         self.device = config.torch_device()
+        self.parts = config.parts()
+        if config.used_engine() != "none" and not dist.is_initialized():
+            raise RuntimeError("several processes train within vla.training.distributed.running()")
+        if self.parts > 1 and not hasattr(model, "totals"):
+            raise BadInput("this model tells no totals: train it in one process, with trainer.accumulate=1")
         if config.threads:
             torch.set_num_threads(config.threads)
-        self._bf16 = config.uses_bf16()
+        if config.checkpointing:
+            _checkpoint_activations(model)
         self.model = model.to(self.device)
-        self.optimizer = build_optimizer(self.model, config.optim)
+        parts = named_parts(self.model)
         self.ema = Ema(self.model, config.optim.ema) if config.optim.ema else None
-        self.loss = cast(Loss, model.loss)
-        if config.compile:
-            self.loss = torch.compile(self.loss)
+        average = self.ema.model if self.ema is not None else None
+        self.best_model = average if average is not None else self.model
+        self.engine = build_engine(self.model, average, self.device, config)
+        self.optimizer = build_optimizer(self.model, config.optim, parts)
+        self.stepper = Stepper(self.engine, self.optimizer, self.ema, config)
+        self.validation = None if validation is None else Validation(validation, self.engine, seed)
         self.checkpoints = Checkpoints(out / "checkpoints", config.keep)
+        self.saver = Saver(self.engine, self.optimizer, self.ema, self.checkpoints, save_policy)
+        self.interrupts = Interrupts()
         self.step = 0
         self.elapsed = 0.0  # seconds trained by earlier processes of this run
-        self._stop: int | None = None
         self._saved_step = -1
 
     @property
@@ -91,29 +112,49 @@ class Trainer:
         """Steps in the budget of samples."""
         return -(-self.config.samples // self.config.batch)
 
+    def _save(self) -> None:
+        if self._saved_step != self.step:
+            state = {"samples": self.samples, "elapsed": self.elapsed, "identity": self.identity}
+            self.saver.save(self.step, state)
+            self._saved_step = self.step
+
+    def _resume(self) -> None:
+        state = self.saver.resume(self.identity, self.out)
+        if state is not None:
+            self.step, self.elapsed = int(state["step"]), float(state["elapsed"])
+            self._saved_step = self.step
+
     # -- the run -----------------------------------------------------------------------------------
 
     def run(self) -> Path:
         """Train to the end of the budget, resuming if `out` holds checkpoints; returns the policy folder."""
-        with output_folder(self.out):
+        with output_folder(self.out) if rank() == 0 else contextlib.nullcontext():
             return self._run()
 
     def _run(self) -> Path:
         self._resume()
-        progress = Progress(self.out, self.step, self.config.tensorboard)
+        first = rank() == 0
+        progress = Progress(self.out, self.step, self.config) if first else Silence()
         started = time.monotonic()
-        prefetcher = Prefetcher(self.batches, self.samples, self.config.batch, self.prefetch)
+        prefetcher = Prefetcher(self._portions, self.samples, self.config.batch, self.prefetch)
         try:
-            with self._signals():
+            with self.interrupts.listening():
                 self._loop(prefetcher, progress, started)
         finally:
             prefetcher.close()
             progress.close()
         policy = self.out / POLICY
-        replace_folder(self.checkpoints.path(self._saved_step) / POLICY, policy)
+        if first:
+            replace_folder(self.checkpoints.path(self._saved_step) / POLICY, policy)
+        wait_for_all()
         return policy
 
-    def _loop(self, prefetcher: Prefetcher, progress: Progress, started: float) -> None:
+    def _portions(self, start: int) -> list[Batch]:
+        """This process's portions of the batch whose first sample is `start`."""
+        count = self.config.accumulate
+        return [self.batches(start, rank() * count + i, self.parts) for i in range(count)]
+
+    def _loop(self, prefetcher: Prefetcher, progress: Progress | Silence, started: float) -> None:
         meter = Meter(self.device)
         self.model.train()
         earlier = self.elapsed
@@ -122,42 +163,30 @@ class Trainer:
             progress.say(f"resumed at step {self.step:,}, sample {self.samples:,} of {self.config.samples:,}")
         while share < 1.0 and self.step < self.total_steps:
             with meter.waiting():
-                batch = next(prefetcher)
-            loss, norm, scalars = self._train_step(batch, share)
+                portions = next(prefetcher)
+            factor = lr_factor(self.config.optim, self.samples, share)
+            loss, norm, scalars = self.stepper(portions, factor, (self.seed << 40) + self.step, self.step)
             meter.add(loss, norm, scalars, self.config.batch)
-            if self.device.type == "cpu" and not math.isfinite(loss.item() + norm.item()):
+            bad = self.device.type == "cpu" and not math.isfinite(loss.item() + norm.item())
+            # One clock for all, and one moment at which to stop.
+            passed = earlier + time.monotonic() - started if rank() == 0 else 0.0
+            self.elapsed, asked, bad_anywhere = agree(passed, self.interrupts.asked, bad)
+            if bad_anywhere:
                 raise self._diverged(loss.item(), norm.item())
             self.step += 1
-            self.elapsed = earlier + time.monotonic() - started
             share = self._share()
             last = share >= 1.0 or self.step >= self.total_steps
             if last or self._due(self.config.log_every):
                 self._report(meter, progress, share)
-            if self._stop is not None:
+            if asked:
                 self._save()
-                name = signal.Signals(self._stop).name
+                name = signal.Signals(int(asked)).name
                 raise KeyboardInterrupt(f"stopped by {name} at step {self.step}; the same command goes on")
             self._periodic(progress, last)
             self.elapsed = earlier + time.monotonic() - started
             meter.restart_clock()
         if self._saved_step < 0:  # resumed a run that was already complete
             self._saved_step = self.step
-
-    def _train_step(self, batch: Batch, share: float) -> tuple[torch.Tensor, torch.Tensor, Batch]:
-        config = self.config.optim
-        torch.manual_seed((self.seed << 40) + self.step)  # dropout and augmentation restart from a counter
-        factor = lr_factor(config, self.samples, share)
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.lr * factor * group["lr_factor"]
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
-            loss, scalars = self.loss(_to(batch, self.device))
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip, foreach=True)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.ema is not None:
-            self.ema.update(self.model.parameters(), self.model.buffers(), self.step)
-        return loss.detach(), norm.detach(), scalars
 
     def _share(self) -> float:
         """0..1: how much of the run is done, by samples or by time, whichever is more."""
@@ -170,22 +199,44 @@ class Trainer:
         """Whether this step has just passed a multiple of `every` samples."""
         return bool(every) and self.samples // every > (self.samples - self.config.batch) // every
 
-    def _periodic(self, progress: Progress, last: bool) -> None:
+    def _periodic(self, progress: Progress | Silence, last: bool) -> None:
         rolls = self.roll_out is not None and (last or self._due(self.config.rollout_every))
-        validates = self.validation is not None and (last or self._due(self.config.validate_every))
         scores: dict[str, float] = {}
-        if validates:
-            scores["validation/loss"] = self._validation_loss()
+        if last or self._due(self.config.validate_every):
+            scores |= self._evaluate()
         if rolls or last or self._due(self.config.save_every):
             self._save()
-        if rolls and self.roll_out is not None:
+        if rolls and self.roll_out is not None and rank() == 0:
             found = self.roll_out(self.checkpoints.path(self.step) / POLICY, self.step)
             scores |= {f"rollout/{name}": float(value) for name, value in found.items()}
             self.model.train()
-        if scores:
-            progress.scalars(self.step, self.samples, scores)
-            progress.say("  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
-        self._offer_best(scores)
+        if rolls:
+            wait_for_all()
+        if rank() == 0:
+            if scores:
+                progress.scalars(self.step, self.samples, scores)
+                said = {
+                    n: v
+                    for n, v in scores.items()
+                    if n == "validation/loss" or n.split("/")[0] != "validation"
+                }
+                progress.say("  ".join(f"{name} {value:.4f}" for name, value in said.items()))
+            self._offer_best(scores)
+
+    def _evaluate(self) -> dict[str, float]:
+        """The validation loss, and what else is measured of the averaged weights."""
+        scores: dict[str, float] = {}
+        if self.validation is None and self.evaluate is None:
+            return scores
+        with self.engine.whole(self.best_model) as model:
+            model.eval()
+            if self.validation is not None:
+                scores |= {f"validation/{name}": value for name, value in self.validation(model).items()}
+            if self.evaluate is not None:
+                with torch.no_grad():
+                    scores |= {name: float(value) for name, value in self.evaluate(model).items()}
+        self.model.train()
+        return scores
 
     def _offer_best(self, scores: Mapping[str, float]) -> None:
         """Roll-outs decide which checkpoint is best; the validation loss where there are none."""
@@ -198,23 +249,9 @@ class Trainer:
             value = scores["validation/loss"]
             self.checkpoints.offer_best(self.step, "validation/loss", value, higher=False)
 
-    @torch.no_grad()
-    def _validation_loss(self) -> float:
-        """Mean loss of the averaged weights over the fixed validation batches."""
-        assert self.validation is not None
-        model = self.ema.model if self.ema is not None else self.model
-        model.eval()
-        losses = []
-        for batch in self.validation():
-            torch.manual_seed(self.seed)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
-                losses.append(cast(Loss, model.loss)(_to(batch, self.device))[0].item())
-        self.model.train()
-        return sum(losses) / max(1, len(losses))
-
     # -- telling -----------------------------------------------------------------------------------
 
-    def _report(self, meter: Meter, progress: Progress, share: float) -> None:
+    def _report(self, meter: Meter, progress: Progress | Silence, share: float) -> None:
         values = meter.take()
         if not math.isfinite(values["train/loss"] + values["train/grad_norm"]):
             raise self._diverged(values["train/loss"], values["train/grad_norm"])
@@ -241,64 +278,10 @@ class Trainer:
             f"lr {lr:.2g}); {advice} a lower trainer.optim.lr"
         )
 
-    # -- saving and resuming -----------------------------------------------------------------------
 
-    def _save(self) -> None:
-        if self._saved_step == self.step:
-            return
-        ema = self.ema.model if self.ema is not None else None
-        tensors = pack(self.model, ema, self.optimizer)
-        for name, value in tensors.items():  # a checkpoint is always a good one
-            if not torch.isfinite(value).all():
-                raise Diverged(f"diverged before step {self.step}: '{name}' is not finite; not saved")
-        state = {"samples": self.samples, "elapsed": self.elapsed, "identity": self.identity}
-        policy = ema if ema is not None else self.model
-        self.checkpoints.save(self.step, tensors, state, lambda folder: self.save_policy(policy, folder))
-        self._saved_step = self.step
-
-    def _resume(self) -> None:
-        found = self.checkpoints.load_latest(torch.device("cpu"))
-        if found is None:
-            return
-        tensors, state = found
-        _check_identity(state.get("identity", {}), self.identity, self.out)
-        self.step, self.elapsed = int(state["step"]), float(state["elapsed"])
-        unpack(tensors, self.step, self.model, self.ema.model if self.ema else None, self.optimizer)
-        self._saved_step = self.step
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM ask the loop to save and leave; a second one interrupts at once."""
-
-        def handler(number: int, frame: FrameType | None) -> None:
-            if self._stop is not None:
-                raise KeyboardInterrupt("stopped at once; the last checkpoint is whole")
-            self._stop = number
-
-        before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, old in before.items():
-                signal.signal(number, old)
-
-
-def _to(batch: Batch, device: torch.device) -> dict[str, Any]:
-    """Tensors (also nested in dicts) on `device`; everything else as it is."""
-    moved: dict[str, Any] = {}
-    for name, value in batch.items():
-        if isinstance(value, torch.Tensor):
-            moved[name] = value.to(device, non_blocking=True)
-        else:
-            moved[name] = _to(value, device) if isinstance(value, Mapping) else value
-    return moved
-
-
-def _check_identity(saved: Mapping[str, Any], own: Mapping[str, Any], out: Path) -> None:
-    """Raise BadInput naming the first setting that differs between the saved run and this one."""
-    for name in sorted({*saved, *own}):
-        # An empty mapping is told as one that is not there: its keys would be other names.
-        was, now = (None if given.get(name) == {} else given.get(name) for given in (saved, own))
-        if was != now:
-            other = f"{out} holds a run with other settings ({name} was {was!r}, is {now!r})"
-            raise BadInput(f"{other}; give another out=, or delete that folder")
+def _checkpoint_activations(model: nn.Module) -> None:
+    if not hasattr(model, "checkpoint_activations"):
+        raise BadInput(
+            "trainer.checkpointing=true: this model cannot compute its activations again; use false"
+        )
+    cast(Any, model).checkpoint_activations(True)

@@ -1,12 +1,13 @@
 """What the larger measures can be told. See conf/bench.yaml."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from vla.checks import at_least
 from vla.errors import BadInput
 
-__all__ = ["FAMILIES", "Decoding", "Family", "Faster", "Gpu", "OpenVLA7B"]
+__all__ = ["FAMILIES", "Decoding", "Family", "Faster", "Gpu", "Loading", "OpenVLA7B"]
 
 Family = Literal["plain", "ours", "transformers", "act", "act_published", "smolvla", "pi0_fast"]
 Faster = Literal["int8", "compile"]
@@ -77,3 +78,35 @@ class OpenVLA7B:
         at_least(self, 2, "horizon")
         at_least(self, 1, "calls")
         at_least(self, 0, "seed")
+
+
+@dataclass(frozen=True)
+class Loading:
+    """Reading training samples: two cameras and a chunk of actions, from the same two datasets, which are
+    written for it (one as video, one as PNG in parquet).
+
+    episodes, frames: how many, and control steps of each. side: of the square pictures, pixels. horizon:
+    control steps of a chunk. batch, workers: of LeRobot's DataLoader; its own training command has 8 and 4.
+    rounds: how often each reader has its turn. seconds: of a turn, after its first batches. folder: where the
+    datasets are written, and found again; null: a temporary one.
+    """
+
+    episodes: int = 4
+    frames: int = 150
+    side: int = 224
+    horizon: int = 50
+    batch: int = 8
+    workers: int = 4
+    rounds: int = 5
+    seconds: float = 6.0
+    kinds: tuple[Literal["video", "image"], ...] = ("video", "image")
+    folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "episodes", "frames", "horizon", "batch", "rounds")
+        at_least(self, 0, "workers", "seconds")
+        at_least(self, 64, "side")
+        if self.episodes * self.frames < 2 * self.batch:
+            raise BadInput("loading: episodes * frames must be at least two batches")
+        if not self.kinds:
+            raise BadInput("loading.kinds is empty; name video, image or both")

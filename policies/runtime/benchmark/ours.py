@@ -110,7 +110,7 @@ def build(options: Decoding, decoder: Decoder, size: int, device: str) -> Built:
         with torch.device("meta"):
             return VLA(config_of(width, mlp)).num_parameters()
 
-    what = f"a {decoder.kind} model"
+    what = f"the {decoder.kind} model"
     config = config_of(*matched(count, size, step=4 * HEADS, expansion=EXPANSION, what=what))
     torch.manual_seed(0)
     model = VLA(config).eval().to(device)
@@ -160,6 +160,7 @@ def _length(answer: Generated) -> int:
 @functools.cache
 def _fitted(decoder: DecoderConfig) -> tuple[ActionTokenizer, int]:
     """A tokenizer fitted to smooth chunks, and the mean length of others of their kind."""
+    assert decoder.tokenizer is not None
     chunks = _smooth_chunks(500, decoder.horizon, decoder.dim)
     tokenizer = build_tokenizer(decoder.tokenizer, decoder.horizon, decoder.dim).fit(chunks[:400])
     return tokenizer, round(float(np.mean([len(tokenizer.encode(chunk)) for chunk in chunks[400:]])))

@@ -96,6 +96,8 @@ class Stitcher:
         self._dim = rows.shape[1]
         self._add(rows, asked, step)
         self._chunk = chunk
+        if not self._remaining(step):
+            self._reason = _too_slow(step - asked, len(rows))
 
     def _void(self) -> None:
         """There is no plan."""
@@ -114,7 +116,7 @@ class Stitcher:
         if action is None:
             self.holds.append(step)
             action = self._held()
-            chunk = ActionChunk(np.zeros((0, len(action)), np.float32), hold=self._reason)
+            chunk = ActionChunk(np.zeros((0, len(action)), np.float32), hold=self._why(step))
         else:
             assert self._chunk is not None
             chunk = self._chunk
@@ -133,6 +135,11 @@ class Stitcher:
     def _remaining(self, step: int) -> int:
         """How many rows are due at `step` or later."""
         return max(self._base + len(self._rows) - step, 0)
+
+    def _why(self, step: int) -> str:
+        """Why there is no plan for `step`."""
+        waited = 0 if self._asked is None else step - self._asked
+        return self._reason if waited < self.terms.horizon else _too_slow(waited, self.terms.horizon)
 
     def _held(self) -> Rows:
         """The command that keeps the arm where it is."""
@@ -206,6 +213,14 @@ class RealTime(Stitcher):
             new[:count] += weights[:, None] * (self._flight.actions[:count] - new[:count])
             rows = new.astype(np.float32)
         super()._add(rows, asked, step)
+
+
+def _too_slow(taken: int, rows: int) -> str:
+    """An answer can only be followed while some of its rows are still to come."""
+    return (
+        f"the policy is too slow: its answer takes {taken} control steps or more, by when all {rows} of its "
+        "chunk are past"
+    )
 
 
 def fault_in(chunk: ActionChunk, dim: int | None = None) -> str:

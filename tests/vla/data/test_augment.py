@@ -1,12 +1,18 @@
 import hashlib
 
 import numpy as np
+import pytest
 import torch
 
 from vla.configuration import AugmentConfig
 from vla.data.augment import augment
+from vla.data.draws import Draws
 
 QUIET = AugmentConfig(shift=0, brightness=0, contrast=0, color=0, state_noise=0)
+
+
+def draws(rows: int, seed: int) -> Draws:
+    return Draws(torch.Generator().manual_seed(seed), rows)
 
 
 def batch() -> dict:
@@ -20,7 +26,7 @@ def batch() -> dict:
 
 def test_seeded_and_leaves_its_input_alone() -> None:
     given, kept = batch(), batch()
-    one, two, three = (augment(given, torch.Generator().manual_seed(s)) for s in (0, 0, 1))
+    one, two, three = (augment(given, draws(8, s)) for s in (0, 0, 1))
     for name in "ab":
         assert torch.equal(one["images"][name], two["images"][name])
         assert not torch.equal(one["images"][name], three["images"][name])
@@ -32,7 +38,7 @@ def test_seeded_and_leaves_its_input_alone() -> None:
 
 
 def test_no_noise_is_identity() -> None:
-    given, out = batch(), augment(batch(), torch.Generator(), QUIET)
+    given, out = batch(), augment(batch(), draws(8, 0), QUIET)
     torch.testing.assert_close(out["images"]["a"], given["images"]["a"] / 255.0)
     assert torch.equal(out["points"], given["points"])
     assert torch.equal(out["state"], given["state"])
@@ -50,7 +56,7 @@ def test_points_move_with_the_picture() -> None:
             images[name][i, y, x] = 255
             points[i, 2 * c] = torch.tensor([(x + 0.5) / side, (y + 0.5) / side, 1.0])
     given = {"images": images, "state": torch.zeros(count, 6), "points": points}
-    out = augment(given, torch.Generator().manual_seed(0), AugmentConfig(4, 0, 0, 0, 0))
+    out = augment(given, draws(count, 0), AugmentConfig(4, 0, 0, 0, 0))
     moved = 0
     for c, name in enumerate(images):
         for i in range(count):
@@ -75,15 +81,15 @@ def digest(out: dict) -> str:
 def test_without_dropout_and_views_the_noise_is_what_it_always_was() -> None:
     """Recorded before either existed: recorded training curves rest on it."""
     noise = AugmentConfig(2, 0.1, 0.15, 0.05, 0.003)
-    assert digest(augment(batch(), torch.Generator().manual_seed(5), noise)) == "5303d4779c32d4d3"
+    assert digest(augment(batch(), draws(8, 5), noise)) == "5303d4779c32d4d3"
 
 
 def test_all_views_of_a_picture_are_changed_together() -> None:
     given = batch()
     several = {**given, "images": {n: x[:, None].repeat(1, 3, 1, 1, 1) for n, x in given["images"].items()}}
     noise = AugmentConfig(shift=3)
-    one = augment(given, torch.Generator().manual_seed(1), noise)
-    all_views = augment(several, torch.Generator().manual_seed(1), noise)
+    one = augment(given, draws(8, 1), noise)
+    all_views = augment(several, draws(8, 1), noise)
     for name, picture in one["images"].items():
         for view in range(3):
             assert torch.equal(all_views["images"][name][:, view], picture)
@@ -101,7 +107,7 @@ def many(count: int = 2000) -> dict:
 
 def dropped(given: dict, seed: int = 0, **shares: float) -> dict:
     config = AugmentConfig(0, 0, 0, 0, 0, drop=shares)
-    return augment(given, torch.Generator().manual_seed(seed), config)
+    return augment(given, draws(len(given["state"]), seed), config)
 
 
 def test_senses_are_dropped_as_often_as_asked_and_from_the_generator_alone() -> None:
@@ -141,3 +147,22 @@ def test_a_dropped_camera_has_no_points_and_no_views() -> None:
     assert 0 < gone.sum() < 64
     assert torch.equal(out["image_mask"]["a"], given["image_mask"]["a"] & ~gone[:, None])
     assert torch.equal(out["points"][:, 0, 2] == 0, gone) and (out["points"][:, 2:, 2] == 1).all()
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_parts_of_a_batch_get_the_noise_that_the_whole_would(parts: int) -> None:
+    config = AugmentConfig(shift=3, drop={"a": 0.5, "state": 0.3})
+    whole = augment(batch(), draws(8, 4), config)
+    for part in range(parts):
+        given = batch()
+        own = {
+            "images": {name: x[part::parts] for name, x in given["images"].items()},
+            "state": given["state"][part::parts],
+            "points": given["points"][part::parts],
+        }
+        made = augment(own, Draws(torch.Generator().manual_seed(4), 8, part, parts), config)
+        for name in ("state", "points", "state_mask"):
+            assert torch.equal(made[name], whole[name][part::parts])
+        for name in "ab":
+            assert torch.equal(made["images"][name], whole["images"][name][part::parts])
+        assert torch.equal(made["image_mask"]["a"], whole["image_mask"]["a"][part::parts])

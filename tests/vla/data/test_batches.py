@@ -185,3 +185,15 @@ def test_points_go_by_their_cameras_names(root: Path, tmp_path: Path) -> None:
     assert not found[:, 0].any()
     np.testing.assert_array_equal(found[:, 1:], stored[[0, 2]])
     assert not data.gather(np.array([0]))["points"][:, 4:].any()
+
+
+def test_a_frame_may_go_with_its_sub_task(tmp_path: Path) -> None:
+    """Words that are annotated for a frame stand in for the episode's; elsewhere those stay."""
+    root = write_dataset(tmp_path / "set", [4, 3], size=16)
+    data = EpisodeDataset(root)
+    texts, which = ["reach", "grasp"], np.array([0, 0, 1, -1, 1, -1, 0])
+    data.language.labels = lambda style: (texts, which)  # type: ignore[method-assign, misc, assignment]
+    chunks = ChunkData([Source(data)], 2, subtasks=True)
+    said = chunks.gather(np.arange(7))["task"]
+    plain = ChunkData([Source(EpisodeDataset(root))], 2).gather(np.arange(7))["task"]
+    assert said == [texts[n] if n >= 0 else plain[i] for i, n in enumerate(which.tolist())]

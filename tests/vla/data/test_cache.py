@@ -1,7 +1,10 @@
 import errno
 import io
+import multiprocessing
 import os
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,6 +14,7 @@ from PIL import Image
 from synthetic_episodes import write_dataset
 
 from vla.configuration import ImageConfig
+from vla.data import cache
 from vla.data.cache import open_cache
 from vla.data.episodes import EpisodeDataset
 from vla.data.pictures import sized
@@ -84,6 +88,66 @@ def test_new_episodes_make_a_new_cache(data: EpisodeDataset) -> None:
     grown = EpisodeDataset(data.root)
     assert open_cache(grown, "front", workers=1).shape[0] == 15
     assert len(list((data.root / ".cache").glob("*front*.u8"))) == 1
+
+
+def _open_and_count(root: str, barrier: Any, built: Any, sums: Any) -> None:
+    """In a process of its own: open at the same moment as the others, slowly."""
+    inner = cache._build
+
+    def build(*args: Any, **kwargs: Any) -> None:
+        time.sleep(0.3)
+        inner(*args, **kwargs)
+        built.put(os.getpid())
+
+    cache._build = build
+    barrier.wait()
+    images = open_cache(EpisodeDataset(root), "front", workers=1, say=lambda line: None)
+    sums.put(int(images.astype(np.int64).sum()))
+
+
+def test_of_processes_that_start_at_once_one_builds(data: EpisodeDataset) -> None:
+    fork = multiprocessing.get_context("fork")
+    barrier, built, sums = fork.Barrier(3), fork.Queue(), fork.Queue()
+    started = [
+        fork.Process(target=_open_and_count, args=(str(data.root), barrier, built, sums)) for _ in range(3)
+    ]
+    for process in started:
+        process.start()
+    found = [sums.get(timeout=60) for _ in started]
+    for process in started:
+        process.join()
+    assert len(set(found)) == 1
+    built.get(timeout=5)
+    assert built.empty()
+    assert sorted(path.suffix for path in (data.root / ".cache").iterdir()) == [".json", ".u8"]
+
+
+def test_a_cache_of_another_resolution_is_not_taken(data: EpisodeDataset) -> None:
+    small = open_cache(data, "front", size=8, workers=1).copy()
+    assert open_cache(data, "front", size=12, workers=1).shape == (11, 12, 12, 3)
+    file = next((data.root / ".cache").glob("*front-8x8.u8"))
+    for suffix in (".u8", ".json"):  # by hand under another's name
+        file.with_suffix(suffix).replace(next((data.root / ".cache").glob(f"*front-12x12{suffix}")))
+    said: list[str] = []
+    assert open_cache(data, "front", size=12, workers=1, say=said.append).shape == (11, 12, 12, 3)
+    assert len(said) == 1 and "damaged" in said[0]
+    np.testing.assert_array_equal(open_cache(data, "front", size=8, workers=1), small)
+
+
+def test_what_a_killed_process_left_is_removed(data: EpisodeDataset) -> None:
+    open_cache(data, "front", workers=1)
+    [note] = (data.root / ".cache").glob("*.json")
+    left = note.with_name(f"{note.stem}.u8.123-abc.tmp")
+    left.write_bytes(b"half")
+    note.unlink()
+    open_cache(data, "front", workers=1)
+    assert not left.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(data: EpisodeDataset) -> None:
+    (data.root / ".cache").write_text("a file")
+    with pytest.raises(BadInput, match=r"\.cache.*reading\.cache=false"):
+        open_cache(data, "front", workers=1)
 
 
 def test_full_disk_leaves_nothing(data: EpisodeDataset, monkeypatch: pytest.MonkeyPatch) -> None:

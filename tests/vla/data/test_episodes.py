@@ -66,9 +66,7 @@ DATA = "data/chunk-000/file-000.parquet"
 META = ["meta/stats.json", "meta/tasks.parquet", "meta/subtasks.parquet"]
 
 
-@pytest.mark.parametrize(
-    "name", ["meta/info.json", *META, "meta/episodes/chunk-000/file-000.parquet", DATA]
-)
+@pytest.mark.parametrize("name", ["meta/info.json", *META, "meta/episodes/chunk-000/file-000.parquet", DATA])
 def test_missing_file_is_named(broken: Path, name: str) -> None:
     (broken / name).unlink()
     text = _one_line(broken)
@@ -130,7 +128,45 @@ def test_nan_is_named(broken: Path) -> None:
     column = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), 6)
     index = table.column_names.index("observation.state")
     pq.write_table(table.set_column(index, "observation.state", column), broken / DATA)
-    assert "frame 4" in _one_line(broken)
+    text = _one_line(broken)
+    assert "frame 4 of episode 0" in text and "observation.state" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("timestamp", 0.01, ["'timestamp' is 0.1100 s at frame 2 of episode 1", "20 fps", "0.1000 s"]),
+        ("frame_index", 1, ["'frame_index' is 3 at frame 2 of episode 1", "doubled"]),
+    ],
+)
+def test_frames_that_are_not_when_they_should_be(
+    broken: Path, name: str, change: float, words: list[str]
+) -> None:
+    values = np.array(pq.read_table(broken / DATA)[name])
+    values[7] += change
+    _recolumn(broken / DATA, name, pa.array(values))
+    text = _one_line(broken)
+    assert all(word in text for word in words)
+
+
+def test_another_rate_than_the_timestamps(broken: Path) -> None:
+    _edit_info(broken, fps=30)
+    assert "frame 1 of episode 0" in _one_line(broken)
+
+
+def test_a_little_rounding_does_no_harm(broken: Path) -> None:
+    values = np.array(pq.read_table(broken / DATA)["timestamp"]) + np.float32(5e-5)
+    _recolumn(broken / DATA, "timestamp", pa.array(values))
+    _load_everything(broken)
+
+
+def test_episodes_of_one_step(tmp_path: Path) -> None:
+    data = EpisodeDataset(write_dataset(tmp_path / "set", [1, 1, 3, 1]))
+    chunks = ChunkData([Source(data)], horizon=4)
+    batch = chunks.gather(np.array([0, 1, 5]))
+    np.testing.assert_array_equal(batch["actions"][:, :, 0], np.repeat([[0.0], [100.0], [300.0]], 4, 1))
+    assert batch["action_is_pad"].tolist() == [[False, True, True, True]] * 3
+    assert open_cache(data, "front", workers=1).shape[0] == 6
 
 
 def test_missing_folder(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def two_robots(tmp_path: Path, *names: str) -> tuple[RunConfig, VLAConfig]:
         write_dataset(tmp_path / name, [8], size=32, joints=joints[name], robot=name) for name in names
     )
     model = tiny_config(128, state=StateConfig(hidden=16, robots=("small", "big")))
-    trainer = TrainerConfig(samples=4, batch=4, device="cpu", tensorboard=False, threads=1)
+    trainer = TrainerConfig(samples=4, batch=4, device="cpu", trackers=(), threads=1)
     reading = ReadingConfig(workers=1, validation=0.0)
     return RunConfig(folders, trainer, tmp_path / "out", model, reading), model
 

@@ -3,6 +3,7 @@ import math
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -92,16 +93,16 @@ def test_infinite_growth_is_divergence(tmp_path: Path) -> None:
 def test_full_disk_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import vla.training.checkpoint as module
 
-    write, count = module.save_file, [0]
+    write, count = module.write_tensors, [0]
 
-    def filling(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    def filling(path: Path, pieces: Any) -> None:
         count[0] += 1
         if count[0] > 2:
             path.write_bytes(b"half")
             raise OSError(28, "No space left on device")
-        write(tensors, path)
+        write(path, pieces)
 
-    monkeypatch.setattr(module, "save_file", filling)
+    monkeypatch.setattr(module, "write_tensors", filling)
     with pytest.raises(BadInput, match=r"no space left on the disk; the last whole one is .*step-000000008"):
         trainer(tmp_path).run()
     monkeypatch.undo()
@@ -109,6 +110,21 @@ def test_full_disk_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.Monk
     assert names == ["step-000000004", "step-000000008"]
     resumed = trainer(tmp_path).run()
     assert_same(weights(resumed), weights(trainer(tmp_path / "whole").run()))
+
+
+def test_another_kind_is_named_before_what_it_changes(tmp_path: Path) -> None:
+    place = "model.decoder.tokenizer"
+    fast = {f"{place}.kind": "fast", f"{place}.scale": 10.0, f"{place}.vocabulary": 1024, "augment": None}
+    bins = {f"{place}.kind": "bins", f"{place}.count": 256, f"{place}.spacing": "uniform", "augment": 1}
+    run, other = trainer(tmp_path, 80), trainer(tmp_path)
+    run.identity = fast
+    run.run()
+    other.identity = bins
+    with pytest.raises(BadInput, match=rf"\({place}.kind was 'fast', is 'bins'\)"):
+        other.run()
+    other.identity = {**fast, f"{place}.scale": 20.0}
+    with pytest.raises(BadInput, match=rf"\({place}.scale was 10.0, is 20.0\)"):
+        other.run()
 
 
 def test_half_written_checkpoint_is_ignored(tmp_path: Path) -> None:

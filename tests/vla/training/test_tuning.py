@@ -185,7 +185,7 @@ def trainer(model: nn.Module, out: Path, samples: int, make: Any = None) -> Trai
     optim = OptimConfig(lr=1e-2, warmup=0, schedule="wsd", decay=1e-6, ema=0.9)
     config = TrainerConfig(
         samples=samples, batch=8, device="cpu", bf16=False, log_every=16, save_every=16, validate_every=0,
-        rollout_every=0, tensorboard=False, optim=optim,
+        rollout_every=0, trackers=(), optim=optim,
     )  # fmt: skip
     return Trainer(model, make or batches(8), config, out, save_policy=save_policy, seed=3)
 

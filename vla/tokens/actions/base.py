@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from vla.checks import at_least, at_most
 from vla.configuration.tokenizer import Layout, TokenizerConfig
 from vla.errors import BadInput, UndecodableChunk
 
@@ -21,6 +22,8 @@ Ids = npt.NDArray[np.int64]
 
 _ROUNDING = 1e-5
 """How far a number may lie past -1 or 1: what float32 arithmetic of a normalisation leaves."""
+_MOST = 1024
+"""Steps of a chunk, and joints: more are a damaged file or a slip, whose tables would fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class ActionTokenizer(ABC):
 
     def __init__(self, config: TokenizerConfig, horizon: int, dim: int) -> None:
         self.config, self.horizon, self.dim = config, horizon, dim
+        at_least(self, 1, "horizon", "dim")
+        at_most(self, _MOST, "horizon", "dim")
         self.layout: Layout = config.layout(horizon, dim)
 
     # -- the protocol ----------------------------------------------------------------------------------
@@ -174,7 +179,7 @@ class ActionTokenizer(ABC):
         """One with what another's `to_dict` gave. Raises BadInput where that does not fit this one."""
         try:
             return self._restored(data)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
             if isinstance(error, BadInput):
                 raise
             raise BadInput(f"the {self.kind} tokenizer's data is damaged: {error!r}") from None

@@ -43,20 +43,24 @@ def read_published(folder: Path) -> Published:
     found = config.get("processor_class", _CLASS)
     if found != _CLASS:
         raise BadInput(f"{path} is of another processor: {found!r}, not {_CLASS!r}")
-    scale = config.get("scale", 10)
+    missing = [name for name in _NEEDED if config.get(name) is None]
+    if missing:
+        names = ", ".join(map(repr, missing))
+        raise BadInput(f"{path} has no {names}: without that its codes have no meaning; give the whole file")
+    scale = config["scale"]
     if not isinstance(scale, int | float) or isinstance(scale, bool) or not 0 < scale < float("inf"):
         raise BadInput(f"{path}: 'scale' must be a number above 0, not {scale!r}")
-    vocabulary, origin = (_whole(path, config, name, default) for name, default in _DEFAULTS)
+    vocabulary, origin = (_whole(path, config, name) for name in ("vocab_size", "min_token"))
     shape = [
-        None if config.get(name) is None else _whole(path, config, name, 0)
+        None if config.get(name) is None else _whole(path, config, name)
         for name in ("time_horizon", "action_dim")
     ]
     words = folder / "tokenizer.json"
     return Published(tokenizer_of(_json(words), str(words)), float(scale), vocabulary, origin, *shape)
 
 
-_DEFAULTS = (("vocab_size", 1024), ("min_token", 0))
-"""As the published class has them."""
+_NEEDED = ("scale", "min_token", "vocab_size")
+"""The published class has defaults for them; but a file in which they are not told is not a whole one."""
 
 
 def write_published(folder: Path, published: Published) -> None:
@@ -104,8 +108,8 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
-def _whole(path: Path, config: dict[str, Any], name: str, default: int) -> int:
-    value = config.get(name, default)
+def _whole(path: Path, config: dict[str, Any], name: str) -> int:
+    value = config[name]
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) > 2**31:
         raise BadInput(f"{path}: '{name}' must be a whole number, not {value!r}")
     return value

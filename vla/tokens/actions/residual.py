@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from vla.configuration.tokenizer import ResidualConfig
 from vla.errors import BadInput
+from vla.notice import say_once
 from vla.tokens.actions import codebooks
 from vla.tokens.actions.arrays import pack, unpack
 from vla.tokens.actions.base import ActionTokenizer, Codes, Floats, Ids
@@ -52,6 +53,14 @@ class ResidualTokenizer(ActionTokenizer):
     def _fit(self, chunks_NHD: npt.NDArray[np.float64], seed: int) -> Self:
         fitted = copy.copy(self)
         fitted._books_LVK = codebooks.learn(_flat(chunks_NHD), self.levels, self.codes, seed)
+        dead = int((~fitted.books.any(axis=(1, 2))).sum())
+        if dead:
+            line = (
+                f"warning: {dead} of {self.levels} levels of the residual codes learned nothing: "
+                f"{len(chunks_NHD)} chunks are too few for {self.codes} codes a level, the first ones know "
+                "each by heart; fit to more data, or give fewer codes or levels"
+            )
+            say_once(line, line)
         return fitted
 
     def _encode(self, chunks_NHD: npt.NDArray[np.float64]) -> Codes:

@@ -277,6 +277,12 @@ def drop_letters(config: dict[str, Any]) -> None:
         (lambda f: (f / "tokenizer.json").write_text('{"mod'), r"^cannot read .*tokenizer.json: "),
         (lambda f: (f / "tokenizer.json").write_bytes(b"\xff\xfe"), r"^cannot read .*tokenizer.json: "),
         (lambda f: (f / "processor_config.json").write_text("[]"), r"a JSON object is needed, not list$"),
+        (
+            lambda f: (f / "processor_config.json").write_text("{}"),
+            r"processor_config.json has no 'scale', 'min_token', 'vocab_size': without that its codes have "
+            r"no meaning; give the whole file$",
+        ),
+        (processor(min_token=None), r"processor_config.json has no 'min_token': "),
         (processor(processor_class="Other"), r"is of another processor: 'Other', not 'UniversalAction"),
         (processor(scale="10"), r"'scale' must be a number above 0, not '10'$"),
         (processor(min_token=1.5), r"'min_token' must be a whole number, not 1.5$"),
@@ -318,6 +324,13 @@ def test_damaged_or_other_files_give_one_line(
     with pytest.raises(BadInput, match=line) as caught:
         FastTokenizer(config_of(copy, reference), H, D).encode(np.zeros((H, D)))
     assert "\n" not in str(caught.value)
+
+
+def test_a_shape_that_no_memory_holds_is_one_line() -> None:
+    with pytest.raises(BadInput, match=r"^horizon=1000000: at most 1024 is possible$"):
+        FastTokenizer(FastConfig(), 1_000_000, D)
+    with pytest.raises(BadInput, match=r"^vocabulary=1000000000: at most 65536 is possible$"):
+        FastConfig(vocabulary=10**9)
 
 
 def test_what_was_not_fitted_cannot_be_written(tmp_path: Path) -> None:

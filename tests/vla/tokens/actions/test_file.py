@@ -149,6 +149,29 @@ def test_a_config_that_is_not_possible(path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("name", ["horizon", "dim"])
+def test_a_shape_that_no_memory_holds(tmp_path: Path, kind: str, name: str) -> None:
+    """Not numpy's MemoryError: the tables of some kinds grow with the square of it."""
+    path = tmp_path / "a.json"
+    save_tokenizer(path, fitted(kind))
+    changes: dict[str, Any] = {name: 10**9}
+    rewrite(path, **changes)
+    assert message(path) == (
+        f"the action tokenizer {path} cannot be used: {name}=1000000000: at most 1024 is possible"
+    )
+
+
+@pytest.mark.parametrize("origin", [10**30, -(10**30), float("inf")])
+def test_a_number_that_no_table_holds(tmp_path: Path, origin: float) -> None:
+    path = tmp_path / "a.json"
+    save_tokenizer(path, fitted("fast"))
+    rewrite(path, data={**json.loads(path.read_text())["data"], "min_token": origin})
+    assert message(path).startswith(
+        f"the action tokenizer {path} cannot be used: the fast tokenizer's data is damaged: OverflowError"
+    )
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     assert message(tmp_path / "a.json") == f"no action tokenizer: {tmp_path}/a.json does not exist"
 
@@ -209,6 +232,7 @@ def test_one_number_of_a_book_was_changed(path: Path) -> None:
         {"horizon": 9},
         {"horizon": "8"},
         {"horizon": -1},
+        {"horizon": 10**400},
         {"horizon": True},
         {"dim": 2.5},
         {"robots": "so101"},

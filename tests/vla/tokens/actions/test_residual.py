@@ -57,6 +57,15 @@ def test_error_never_grows_whatever_the_books_hold(vectors: Floats, point: Float
     assert (np.diff(errors) <= 1e-12).all()
 
 
+def test_levels_that_learned_nothing_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    tokenizer(levels=4, codes=16).fit(smooth(400, 0))
+    assert capsys.readouterr().err == ""
+    tokenizer(levels=4, codes=16).fit(smooth(13, 0))
+    error = capsys.readouterr().err
+    assert error.startswith("warning: 3 of 4 levels of the residual codes learned nothing: 13 chunks are too")
+    assert error.count("\n") == 1
+
+
 def test_what_is_nearer_only_before_clipping_is_not_taken() -> None:
     # (1.8, 0) is 1.64 away, squared, and 1 once clipped; (0.3, 0.2), to which the second leads, is 1.13 away.
     books = np.array([[[0.0, 0.0], [1.8, 0.0]], [[0.0, 0.0], [-1.5, 0.2]]])
