@@ -43,6 +43,9 @@ def main(config: Convert) -> None:
             raise BadInput(f"out={config.out} is what is converted; give another folder")
     if config.out.exists() and not config.out.is_dir():
         raise BadInput(f"out={config.out} is a file; give a folder that is not there yet")
+    begun = any((config.out / name).exists() for name in ("meta", ".staging"))
+    if config.out.is_dir() and any(config.out.iterdir()) and not begun:
+        raise BadInput(f"out={config.out} holds other things; give a folder that is not there yet")
     kind, start = _kind(config), time.perf_counter()
     if kind == "v21":
         if config.hdf5 != Hdf5Settings():

@@ -46,6 +46,7 @@ def main(config: Stats) -> None:
     from vla.data.episodes import EpisodeDataset
     from vla.data.meaning import check_same_meaning
     from vla.data.measured import combine
+    from vla.data.statistics_table import against_stated, measure
 
     if not config.folders:
         raise BadInput("there is nothing to measure: give data=FOLDER")
@@ -54,11 +55,11 @@ def main(config: Stats) -> None:
     groups: dict[str, list[Mapping[str, Sketch]]] = {}
     first: dict[str, EpisodeDataset] = {}
     for dataset in datasets:
-        found = _measure(config, dataset)
+        found = measure(dataset, config.features, config.horizon, config.relative)
         robot = str(dataset.info.get("robot_type") or "")
         groups.setdefault(robot, []).append(found)
         _print(f"{dataset.root}: {dataset.num_episodes:,} episodes", found, first.setdefault(robot, dataset))
-        print(_against_stated(config, dataset), flush=True)
+        print(f"{against_stated(dataset, config.tolerance)}\n", flush=True)
     for robot, parts in groups.items():
         if len(parts) > 1:
             common = [name for name in parts[0] if len({_shape(part, name) for part in parts}) == 1]
@@ -66,44 +67,8 @@ def main(config: Stats) -> None:
             _print(f"{len(parts)} data sets of {robot or 'one robot'} together", together, first[robot])
 
 
-def _measure(config: Stats, dataset: "EpisodeDataset") -> "Mapping[str, Sketch]":
-    from vla.data.measured import chunk_sketches, column_sketches
-    from vla.data.stats_check import BOOKKEEPING
-    from vla.interfaces import ACTION
-
-    if config.horizon is not None:
-        if ACTION not in dataset.features:
-            raise BadInput(f"{dataset.root}: dataset has no feature '{ACTION}'")
-        width = int(dataset.features[ACTION]["shape"][0])
-        found = chunk_sketches(dataset, config.horizon, [config.relative] * width)
-        if not found["actions"].counts.all():
-            raise BadInput(f"{dataset.root}: no episode has {config.horizon} valid steps in a row: horizon=")
-        return found
-    numeric = [
-        n for n, f in dataset.features.items() if f["dtype"].startswith(("float", "int", "uint", "bool"))
-    ]
-    for name in config.features:
-        if name in dataset.features and name not in numeric:
-            raise BadInput(
-                f"{dataset.root}: feature '{name}' is {dataset.features[name]['dtype']}, not numbers"
-            )
-    return column_sketches(dataset, config.features or [n for n in numeric if n not in BOOKKEEPING])
-
-
 def _shape(part: "Mapping[str, Sketch]", name: str) -> tuple[int, ...] | None:
     return part[name].shape if name in part else None
-
-
-def _against_stated(config: Stats, dataset: "EpisodeDataset") -> str:
-    """What meta/stats.json says wrongly; training reads nothing from it."""
-    from vla.data.stats_check import stats_disagreements
-
-    try:
-        wrong = stats_disagreements(dataset, config.tolerance)
-    except BadInput as error:
-        return f"{error}\n"
-    said = "\n".join(f"  {each}" for each in wrong)
-    return f"meta/stats.json disagrees:\n{said}\n" if wrong else "meta/stats.json agrees\n"
 
 
 def _print(title: str, found: "Mapping[str, Sketch]", dataset: "EpisodeDataset") -> None:

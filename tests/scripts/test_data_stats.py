@@ -14,7 +14,7 @@ from vla.data.episodes import EpisodeDataset
 @pytest.fixture(scope="module")
 def arms(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     place = tmp_path_factory.mktemp("stats")
-    return [write_arm(place / "a", 8, 6), write_arm(place / "b", 7, first=5)]
+    return [write_arm(place / "a", 8, 6), write_arm(place / "b", 3, 3, 9)]
 
 
 def table(said: str, feature: str, part: int) -> list[float]:
@@ -31,11 +31,11 @@ def test_each_and_together(arms: list[Path], capsys: pytest.CaptureFixture[str])
         wanted = [values.mean(), values.std(), values.min(), values.max(), *np.quantile(values, [0.01, 0.99])]
         np.testing.assert_allclose(table(said, "action", part), wanted, rtol=1e-4)
     assert said.count("meta/stats.json agrees") == 2 and "2 data sets of so101_follower together" in said
-    assert "21 samples" in said and "quantiles exact" in said
+    assert "29 samples" in said and "quantiles exact" in said
 
 
 def test_chunks(arms: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
-    """Offsets of a chunk's steps: the dataset's actions count the frames, the state is half a frame behind."""
+    """Offsets of a chunk's steps: the actions count the frames, the state is half a frame behind."""
     main(["stats", f"data={arms[0]}", "horizon=5", "relative=true"])
     said = capsys.readouterr().out
     for step in (0, 2, 4):

@@ -42,12 +42,8 @@ def read_info(root: Path) -> dict[str, Any]:
             raise BadInput(f"{path} has no key '{key}'")
     version = info["codebase_version"]
     if not str(version).startswith(CODEBASE_VERSION):
-        raise BadInput(
-            f"{path} has codebase_version {version!r}; only {CODEBASE_VERSION} is read: convert it with "
-            "vla.data.convert.convert_v21"
-            if str(version) == "v2.1"
-            else f"{path} has codebase_version {version!r}; only {CODEBASE_VERSION} is read"
-        )
+        how = f": python scripts/data.py convert data={root} out=..." if str(version) == "v2.1" else ""
+        raise BadInput(f"{path} has codebase_version {version!r}; only {CODEBASE_VERSION} is read{how}")
     if info["total_frames"] == 0 or info["total_episodes"] == 0:
         raise BadInput(f"dataset is empty (total_frames is {info['total_frames']}): {path}")
     for key in ("fps", "total_episodes", "total_frames"):

@@ -15,7 +15,7 @@ from vla.data.sampler import CounterSampler
 from vla.data.web.choosing import held_out, prompted
 from vla.data.web.guarded import Guarded
 from vla.data.web.pictures import WebPictures
-from vla.data.web.sample import Box, Turn
+from vla.data.web.sample import Turn
 from vla.errors import BadInput
 from vla.tokens.locations import read, tell
 
@@ -106,8 +106,8 @@ def placed(turn: Turn, locations: int) -> Turn:
 def points_of(turns: Sequence[Turn]) -> npt.NDArray[np.float32]:
     """Where the thing meant is, and what it is placed by: float32 [2, 3], 0 at last where there is none.
 
-    Only a single turn means one thing, and only if it has one box or tells a place: the boxes of "how many cups
-    are there" are all cups, none of them the one that is meant.
+    Only a single turn means one thing, and only if it has one box or tells a place: the boxes of "how many
+    cups are there" are all cups, none of them the one that is meant.
     """
     points = np.zeros((2, 3), np.float32)
     if len(turns) == 1 and (len(turns[0].boxes) == 1 or _tells_a_place(turns[0])):

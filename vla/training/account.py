@@ -4,6 +4,8 @@ Texts are counted in tokens of the model. A web row takes as many places as the 
 reads, and as its batch's longest answer; what no token fills is padding.
 """
 
+import contextlib
+import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -127,8 +129,11 @@ def _fillings(config: RunConfig, reading: Reading, intake: Intake, samples: int)
             web = intake.web
             if way != pack:
                 other = replace(config, mixture=replace(config.mixture, pack=way))
-                web = web_draws(reading.sources, other, reading.processor)
-            told = str(_filling(config, reading, intake, web, samples))
+                with contextlib.redirect_stderr(io.StringIO()):  # what would be skipped is not skipped here
+                    web = web_draws(reading.sources, other, reading.processor)
+                    told = str(_filling(config, reading, intake, web, samples))
+            else:
+                told = str(_filling(config, reading, intake, web, samples))
         except BadInput as error:
             told = f"not possible: {error}"
         rows.append((f"mixture.pack={str(way).lower()}{'' if way == pack else ' would be'}", told))

@@ -66,10 +66,15 @@ def running(config: "TrainerConfig") -> Iterator[Place]:
     is told. Raises BadInput where they do not come together.
     """
     here = place()
-    if config.used_engine() == "none" or dist.is_initialized():
+    try:
+        engine, _ = config.used_engine(), config.parts()
+    except BadInput:
+        if here.rank:  # all find the same
+            raise SystemExit(2) from None
+        raise
+    if engine == "none" or dist.is_initialized():
         yield here
         return
-    config.parts()
     store = _join(here, config.torch_device())
     with contextlib.ExitStack() as stack:
         if here.rank:

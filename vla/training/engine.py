@@ -84,7 +84,11 @@ class _Loss(nn.Module):
         self.model, self._call = model, loss
 
     def forward(self, batch: Batch, totals: Batch | None) -> Result:
-        return self._call(batch) if totals is None else self._call(batch, totals)
+        loss, scalars = self._call(batch) if totals is None else self._call(batch, totals)
+        if torch.is_grad_enabled() and loss.grad_fn is None:
+            # A portion without rows: its way back must come past some weight, or the others wait for it.
+            loss = loss + 0.0 * next(p for p in self.model.parameters() if p.requires_grad).sum()
+        return loss, scalars
 
 
 class DataParallel(Engine):

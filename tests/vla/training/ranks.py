@@ -50,7 +50,7 @@ def _process(arguments: list[str], variables: Mapping[str, str]) -> subprocess.P
     )
 
 
-def finish(processes: Sequence[subprocess.Popen[str]], limit: float = 150) -> list[tuple[int, str, str]]:
+def finish(processes: Sequence[subprocess.Popen[str]], limit: float = 400) -> list[tuple[int, str, str]]:
     """(status, stdout, stderr) of each; all are killed when the limit has passed."""
     try:
         told = [process.communicate(timeout=limit) for process in processes]
@@ -127,14 +127,15 @@ def _mean(model: torch.nn.Module) -> dict[str, float]:
 def _parts(model: str, batch: int) -> tuple[Any, Any, Any, Any, Any]:
     import toy
 
-    if model in ("counted", "fair"):
-        most = 4 if model == "counted" else 1
+    if model in ("counted", "fair", "front"):
+        most = 1 if model == "fair" else 4
 
         def validation(part: int, parts: int) -> Iterator[Any]:
             whole = [toy.mixed(6, most)(6 * number, 0, 1) for number in (101, 102, 103)]
             yield from whole[part::parts]
 
-        return toy.Counted(), toy.mixed(batch, most), validation, toy.save_policy, _mean
+        make = toy.mixed(batch, most, front=model == "front")
+        return toy.Counted(), make, validation, toy.save_policy, _mean
     import small_vla
 
     return small_vla.parts(model, batch)

@@ -51,7 +51,9 @@ def parts(kind: str, size: int) -> tuple[VLA, Any, Any, Any, Any]:
     return model.train(), make, validation, save_policy, evaluate
 
 
-def batch(processor: Processor, size: int, few: int, start: int, part: int, count: int) -> dict[str, Any]:
+def batch(  # noqa: PLR0917 (three are given beforehand, three by the trainer)
+    processor: Processor, size: int, few: int, start: int, part: int, count: int
+) -> dict[str, Any]:
     """With 0, `few` or twice as many web rows, by turns; they go to the last parts first."""
     step = start // size
     web = (step % 3) * few

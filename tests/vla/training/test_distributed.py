@@ -49,6 +49,7 @@ def test_same_curve_as_one_process(whole: Path, tmp_path: Path, engine: str) -> 
     jobs: list[dict[str, Any]] = [
         {"out": str(tmp_path / "two"), "engine": engine},
         {"out": str(tmp_path / "eight"), "engine": engine, "accumulate": 4},
+        {"out": str(tmp_path / "empty"), "engine": engine, "accumulate": 4, "model": "front"},
     ]
     printed = train(jobs, 2)
     assert "validation/loss" in printed[0] and not printed[1], "the first process alone speaks"
@@ -175,3 +176,11 @@ def test_other_options_under_many(tmp_path: Path, engine: str) -> None:
     one = curve(tmp_path / "one")[-1]["validation/loss"]
     assert abs(one - curve(tmp_path / "two")[-1]["validation/loss"]) < 0.02 * one
     assert curve(tmp_path / "clock")[-1]["samples"] < 10_000_000
+
+
+@pytest.mark.parametrize("engine", ["ddp", "fsdp"])
+def test_compiled(tmp_path: Path, engine: str) -> None:
+    one = {"model": "fair", "samples": 24}
+    train([{**one, "out": str(tmp_path / "one")}], 1)
+    train([{**one, "out": str(tmp_path / "two"), "engine": engine, "compile": True}], 2)
+    assert_equal_run(tmp_path / "one", tmp_path / "two")

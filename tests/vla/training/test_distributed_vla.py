@@ -1,4 +1,4 @@
-"""Two real processes train a small real model of actions and words; some portions have no rows of one kind."""
+"""Two real processes train a small real model of actions and words; some portions lack rows of one kind."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from vla.pretrained import load
 
 pytestmark = pytest.mark.slow
 
-JOB: dict[str, Any] = {"samples": 48, "batch": 8, "log_every": 8, "save_every": 24, "validate_every": 24}
+JOB: dict[str, Any] = {"samples": 32, "batch": 8, "log_every": 8, "save_every": 16, "validate_every": 16}
 
 
 def assert_equal_run(one: Path, two: Path) -> None:
@@ -41,25 +41,19 @@ def test_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
     train([one], 1)
     for name, before, after in (("down", 2, 1), ("up", 1, 2)):
         job = {**one, "out": str(tmp_path / name)}
-        for count, more in ((before, {"fail": (-1, 32)}), (after, {})):
+        for count, more in ((before, {"fail": (-1, 16)}), (after, {})):
             engine = {"engine": "fsdp"} if count > 1 else {}
             ended = finish(start([{**job, **engine, **more}], count))
             assert {status for status, _, _ in ended} == {2 if more else 0}, ended
         assert_equal_run(tmp_path / "one", tmp_path / name)
 
 
-def test_compiled_and_computed_again(tmp_path: Path) -> None:
-    """torch.compile and activation checkpointing, each under both engines."""
-    one = {**JOB, "model": "codes", "samples": 24, "out": str(tmp_path / "one")}
+@pytest.mark.parametrize("engine", ["ddp", "fsdp"])
+def test_activations_computed_again(tmp_path: Path, engine: str) -> None:
+    one = {**JOB, "model": "codes", "out": str(tmp_path / "one")}
     train([one], 1)
-    jobs = [
-        {**one, "engine": engine, option: True, "out": str(tmp_path / f"{engine} {option}")}
-        for engine in ("ddp", "fsdp")
-        for option in ("checkpointing", "compile")
-    ]
-    train(jobs, 2)
-    for job in jobs:
-        assert_equal_run(tmp_path / "one", Path(job["out"]))
+    train([{**one, "engine": engine, "checkpointing": True, "out": str(tmp_path / "two")}], 2)
+    assert_equal_run(tmp_path / "one", tmp_path / "two")
 
 
 def test_layers_are_cut_by_themselves(tmp_path: Path) -> None:

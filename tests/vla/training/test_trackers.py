@@ -103,7 +103,9 @@ def test_trackio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["wandb", "trackio"])
 def test_a_library_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(BadInput, match=rf"trainer\.trackers=\[{name}\] needs {name}: pip install 'vla\[trackers\]'"):
+    with pytest.raises(
+        BadInput, match=rf"trainer\.trackers=\[{name}\] needs {name}: pip install 'vla\[trackers\]'"
+    ):
         Progress(tmp_path, 0, TrainerConfig(1, trackers=(name,)))  # type: ignore[arg-type]
 
 

@@ -61,9 +61,10 @@ class Counted(nn.Module):
         return sum(terms[1:], terms[0]), scalars
 
 
-def mixed(size: int, most: int = 4, hook: Any = None) -> Any:
+def mixed(size: int, most: int = 4, hook: Any = None, *, front: bool = False) -> Any:
     """Batch of `size` samples with fewer than `most` web rows, in every `most`-th step none. They go to the
-    last parts first, so that some parts have no row of one kind."""
+    last parts first, so that some parts have no row of one kind; with `front` to the first, so that some have
+    no row."""
 
     def make(start: int, part: int, parts: int) -> dict[str, Any]:
         if hook is not None:
@@ -75,7 +76,7 @@ def mixed(size: int, most: int = 4, hook: Any = None) -> Any:
         rows = torch.arange(size)
         kinds = {"robot_batch": rows[: size - web], "web_batch": rows.flip(0)[:web]}
         chosen = {"robot_batch": kinds["robot_batch"][part::parts]}
-        chosen["web_batch"] = kinds["web_batch"][parts - 1 - part :: parts]
+        chosen["web_batch"] = kinds["web_batch"][part if front else parts - 1 - part :: parts]
         target = {"robot_batch": x.sum(1, keepdim=True), "web_batch": x[:, :1] * 3}
         return {
             name: {"x": x[own], "y": target[name][own], "weight": weight[own]}
