@@ -51,14 +51,17 @@ def main(config: Train) -> None:
     """Train to the end of the budget, or from where the same command was stopped."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads would starve the prefetching one
     config = _own_place_in_a_sweep(config)
-    for folder in config.data_folders:
-        if not (folder / "meta" / "info.json").is_file():
-            _collect(config, folder)
     from envs.tabletop.language import all_words
+    from vla.training.distributed import running, wait_for_all
     from vla.training.run import run
 
-    roll_out = _RollOut(config) if config.rollouts.episodes else None
-    print(f"trained policy: {run(config, all_words(config.env.vocabulary), roll_out)}")
+    with running(config.trainer) as here:
+        for folder in config.data_folders:
+            if here.rank == 0 and not (folder / "meta" / "info.json").is_file():
+                _collect(config, folder)
+        wait_for_all()
+        roll_out = _RollOut(config) if config.rollouts.episodes else None
+        print(f"trained policy: {run(config, all_words(config.env.vocabulary), roll_out)}")
 
 
 def _own_place_in_a_sweep(config: Train) -> Train:

@@ -278,3 +278,13 @@ def test_sigterm_ends_a_command_as_an_interrupt_does(conf: Path, capsys: pytest.
     assert signal.getsignal(signal.SIGTERM) == before
     assert (left.value.code, cleaned) == (130, [True])
     assert "job: terminated" in capsys.readouterr().err
+
+
+def test_a_launcher_that_is_not_installed_names_its_extra() -> None:
+    from hydra.errors import MissingConfigException
+
+    from vla.mistakes import one_line
+
+    missing = MissingConfigException("missing", "hydra/launcher/submitit_slurm", options=["basic"])
+    line = one_line(missing, lambda rest: compose("train", rest), [])
+    assert line is not None and "vla[cluster]" in line

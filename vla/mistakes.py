@@ -64,6 +64,8 @@ def _config(
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
         if not group:
             return str(error)
+        if name.startswith("submitit"):
+            return f"{group}={name} needs hydra-submitit-launcher: pip install 'vla[cluster]'"
         options = error.options or []
         return f"config group '{group}' has no option '{name}'{did_you_mean(name, options)}"
     if isinstance(error, OverrideParseException):

@@ -119,6 +119,9 @@ class BatchMaker:
         batch: dict[str, Any] = {}
         if len(drawn.frames[part::parts]):
             batch["robot_batch"] = self(drawn.frames, start, part, parts)
+        part = (
+            parts - 1 - part
+        )  # from the other end: where rows are few, no part gets one of each kind, none another
         if own := drawn.web[part::parts]:
             for i, source in enumerate(self.web):
                 source.expect([number for whose, number in own if whose == i])

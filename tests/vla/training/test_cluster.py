@@ -42,15 +42,14 @@ def test_the_dry_run_stays_here() -> None:
 @pytest.mark.slow
 def test_one_job_of_two_processes(tmp_path: Path) -> None:
     data, out = tmp_path / "data", tmp_path / "out"
-    train = [sys.executable, "scripts/train.py", "experiment=tabletop_debug", f"data={data}"]
+    train, common = [sys.executable, "scripts/train.py"], ["experiment=tabletop_debug", f"data={data}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     how = {"cwd": ROOT, "env": environment, "capture_output": True, "text": True, "timeout": 400}
-    made = subprocess.run([*train, f"out={tmp_path / 'first'}"], **how)  # makes the data too
+    made = subprocess.run([*train, *common, f"out={tmp_path / 'first'}"], **how)  # makes the data too
     assert made.returncode == 0, made.stderr[-2000:]
-    job = ["-m", "hydra/launcher=cluster_dry", "hydra.launcher.tasks_per_node=2", f"out={out}", "seed=3"]
-    swept = subprocess.run(
-        [*train, *job, f"hydra.sweep.dir={tmp_path / 'sweep'}", "trainer.engine=fsdp"], **how
-    )
+    job = ["hydra/launcher=cluster_dry", "hydra.launcher.tasks_per_node=2", "trainer.engine=fsdp", "seed=3"]
+    places = [f"out={out}", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    swept = subprocess.run([*train, "-m", *common, *job, *places], **how)
     assert swept.returncode == 0, swept.stderr[-2000:]
     (folder,) = out.iterdir()
     assert "seed=3" in folder.name and (folder / "policy" / "model.safetensors").is_file()

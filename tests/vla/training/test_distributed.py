@@ -178,9 +178,10 @@ def test_other_options_under_many(tmp_path: Path, engine: str) -> None:
     assert curve(tmp_path / "clock")[-1]["samples"] < 10_000_000
 
 
-@pytest.mark.parametrize("engine", ["ddp", "fsdp"])
-def test_compiled(tmp_path: Path, engine: str) -> None:
+def test_compiled(tmp_path: Path) -> None:
     one = {"model": "fair", "samples": 24}
     train([{**one, "out": str(tmp_path / "one")}], 1)
-    train([{**one, "out": str(tmp_path / "two"), "engine": engine, "compile": True}], 2)
-    assert_equal_run(tmp_path / "one", tmp_path / "two")
+    jobs = [{**one, "engine": e, "compile": True, "out": str(tmp_path / e)} for e in ("ddp", "fsdp")]
+    train(jobs, 2)
+    for job in jobs:
+        assert_equal_run(tmp_path / "one", Path(str(job["out"])))

@@ -114,6 +114,7 @@ def test_a_name_that_is_none(tmp_path: Path) -> None:
         to_dataclass({"samples": 1, "trackers": ["trackoi"]}, TrainerConfig, "trainer")
     with pytest.raises(ValueError, match="names one twice"):
         TrainerConfig(1, trackers=("wandb", "wandb"))
+    pytest.importorskip("trackio")
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(BadInput, match=r"run\.json does not say which run"):
         Progress(tmp_path, 0, TrainerConfig(1, trackers=("trackio",)))
