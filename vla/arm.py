@@ -135,7 +135,7 @@ class Arm(Protocol):
         """Stop where it is and stay, under torque. Works whatever went wrong before, as far as can be."""
 
     def faults(self) -> Sequence[str]:
-        """What the arm says is wrong with it (overload, heat, voltage), one line each; asked once a second."""
+        """What the arm says is wrong with it (overload, heat, voltage), one line each; asked each second."""
 
     def disconnect(self, release: bool = False) -> None:
         """Close everything. release: let go of the torque; else the arm stays where it is, if it can."""
