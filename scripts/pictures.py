@@ -32,6 +32,7 @@ class Pictures:
     split: Literal["train", "validation"] = "train"
     size: int = 96
     turns: int = 5
+    pointing: int = 0
     shapes: tuple[str, ...] = ()
     colors: tuple[str, ...] = ()
     per_shard: int = 1000
@@ -42,12 +43,12 @@ class Pictures:
         at_least(self, 1, "count", "turns", "per_shard", "workers")
         at_least(self, 32, "size")
         at_most(self, 1280, "size")
-        at_least(self, 0, "shown")
+        at_least(self, 0, "shown", "pointing")
         check_seed(self)
 
     def note(self) -> dict[str, Any]:
         """What the records depend on, beside their number."""
-        names = ("per_shard", "seed", "split", "size", "turns", "shapes", "colors")
+        names = ("per_shard", "seed", "split", "size", "turns", "pointing", "shapes", "colors")
         plain: dict[str, Any] = json.loads(json.dumps({name: getattr(self, name) for name in names}))
         return {"encoding": "png", **plain}
 
@@ -112,8 +113,15 @@ def _sample(config: Pictures, number: int) -> "WebSample":
     from envs.gallery.picture import picture
     from vla.data.web.sample import Box, Turn, WebSample
 
-    more = {"limits": _limits(config), "split": config.split, "turns": config.turns}
-    drawn = picture(config.seed, number, config.size, **more)
+    drawn = picture(
+        config.seed,
+        number,
+        config.size,
+        limits=_limits(config),
+        split=config.split,
+        turns=config.turns,
+        pointing=config.pointing,
+    )
     turns = (Turn(said.prompt, said.answer, tuple(Box(*box) for box in said.boxes)) for said in drawn.turns)
     return WebSample((drawn.image,), tuple(turns))
 

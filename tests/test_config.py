@@ -211,6 +211,16 @@ def test_a_command_answers_what_goes_wrong_in_the_job(
     assert "Traceback" not in said
 
 
+def test_a_key_where_a_list_wants_a_number_is_one_line(
+    conf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (conf / "job.yaml").write_text("episodes: 1\nlimit: 2\noptim: {lr: 0.1, steps: [1, 2]}\n")
+    with pytest.raises(SystemExit) as left:
+        _main(print)(["episodes=2", "optim.steps.first=3"])
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith("job: cannot apply optim.steps.first=3: ")
+
+
 def test_a_fault_of_the_program_keeps_its_traceback(conf: Path) -> None:
     def fail(_: SmallJob) -> None:
         raise RuntimeError("a bug")

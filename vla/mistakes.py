@@ -3,6 +3,7 @@
 import difflib
 import errno
 import re
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -82,7 +83,25 @@ def _config(
         return f"a config file is not valid YAML: {error}"
     if isinstance(error, OmegaConfBaseException):
         return f"{error.full_key or 'config'}: {str(error).splitlines()[0]}"
+    if isinstance(error, ValueError) and _raised_in(error, "omegaconf"):
+        # What it does not catch itself, such as the name of a key where a list wants the number of an item.
+        wrong = [each for each in overrides if not _composes(compose, each)]
+        return f"cannot apply {', '.join(wrong) or 'an override'}: {error}"
     return None
+
+
+def _raised_in(error: BaseException, package: str) -> bool:
+    """Whether the line that raised `error` is the package's own."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return bool(frames) and frames[-1][0].f_globals.get("__name__", "").split(".")[0] == package
+
+
+def _composes(compose: Callable[[list[str]], DictConfig], override: str) -> bool:
+    try:
+        compose([override])
+    except Exception:
+        return False
+    return True
 
 
 def _nearest(key: str, compose: Callable[[list[str]], DictConfig], overrides: Sequence[str]) -> str:

@@ -48,9 +48,12 @@ class Said:
 
 
 def converse(
-    sight: Sight, rng: np.random.Generator, limits: Limits, split: Split, turns: int
+    sight: Sight, rng: np.random.Generator, limits: Limits, split: Split, turns: int, pointing: int = 0
 ) -> tuple[Said, ...]:
-    """Up to `turns` turns of different kinds, in random order; prompts from the split's templates."""
+    """Up to `turns` turns of different kinds, in random order; prompts from the split's templates.
+
+    pointing: up to so many turns of kind ``point`` more, each with another prompt.
+    """
     # Weighted order without replacement (Efraimidis and Spirakis, 2006): the smallest waiting times.
     waits = {kind: rng.exponential() / WEIGHTS[kind] for kind in KINDS}
     said: list[Said] = []
@@ -60,6 +63,10 @@ def converse(
             said.append(turn)
         if len(said) == turns:
             break
+    for _ in range(pointing):
+        turn = _say("point", sight, rng, limits, split)
+        if turn is not None and turn.prompt not in {other.prompt for other in said}:
+            said.append(turn)
     return tuple(said)
 
 

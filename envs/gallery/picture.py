@@ -66,14 +66,16 @@ def picture(
     limits: Limits | None = None,
     split: Split = "train",
     turns: int = TURNS,
+    pointing: int = 0,
 ) -> Picture:
     """Picture number `index` of an endless collection, bit for bit the same on one machine.
 
-    split: whose templates prompt; give validation other seeds too. Raises BadInput as `sight` does.
+    split: whose templates prompt; give validation other seeds too. turns, pointing: as for `converse`.
+    Raises BadInput as `sight` does.
     """
     limits = limits or _ALL
     seen, rng = _sight(seed, index, size, limits)
-    return Picture(seen.image, converse(seen, rng, limits, split, turns))
+    return Picture(seen.image, converse(seen, rng, limits, split, turns, pointing))
 
 
 def iterate(

@@ -107,7 +107,8 @@ class FlowConfig:
         if self.tokenizer is not None and not self.auxiliary:
             raise BadInput(
                 f"decoder.kind=flow answers with numbers, not with codes of decoder.tokenizer.kind="
-                f"{self.tokenizer.kind}: leave model/tokenizer out, or choose another model/decoder"
+                f"{self.tokenizer.kind}: leave model/tokenizer out, choose another model/decoder, or give "
+                "decoder.auxiliary a weight, to learn from those codes as well"
             )
         if self.auxiliary and self.tokenizer is None:
             raise BadInput("decoder.auxiliary learns codes: choose model/tokenizer=bins or another after it")

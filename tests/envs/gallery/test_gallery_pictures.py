@@ -30,6 +30,17 @@ def test_the_gallery_knows_the_tables_colours_and_things() -> None:
         assert SHAPES[kind].nouns == nouns
 
 
+def test_further_pointing_comes_after_what_would_be_said_without_it() -> None:
+    for number in range(4):
+        plain, more = (picture(7, number, 64, turns=3, pointing=count) for count in (0, 6))
+        assert more.turns[:3] == plain.turns
+        added = more.turns[3:]
+        assert added
+        assert {turn.kind for turn in added} == {"point"}
+        prompts = [turn.prompt for turn in more.turns]
+        assert len(set(prompts)) == len(prompts)
+
+
 @given(st.sampled_from(sorted(ANCHORS)), st.integers(0, 2**32))
 def test_a_jittered_colour_keeps_its_name(name: str, seed: int) -> None:
     assert nearest(jittered(name, np.random.default_rng(seed))) == name
