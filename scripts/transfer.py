@@ -51,6 +51,9 @@ class HeldPictures:
     held_out: int
     size: int = 96
     turns: int = 5
+    pointing: int = 0
+    shapes: tuple[str, ...] = ()
+    colors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,7 @@ def _draw(config: Transfer, name: str, count: int) -> Path:
     folder, made = config.pictures.out / name, config.pictures
     _run(
         *("pictures", f"count={count}", f"out={folder}", f"size={made.size}", f"turns={made.turns}"),
+        *(f"pointing={made.pointing}", f"shapes={json.dumps(made.shapes)}", f"colors={json.dumps(made.colors)}"),
         *(f"seed={PICTURE_SEEDS[name]}", f"split={'train' if name == 'train' else 'validation'}"),
         *_workers(config),
     )

@@ -45,7 +45,7 @@ def test_every_arm_takes_the_same_robot_samples_in_the_same_steps(share: float, 
     config = load_config("train", ["experiment=transfer", *arm.training(BUDGET), "out=x"], Train)
     last = config.of_stage(len(config.stages), None) if config.stages else config
     robots = last.trainer.samples * last.mixture.robot_share
-    assert BUDGET.samples <= robots < BUDGET.samples + 1
+    assert abs(robots - BUDGET.samples) <= 0.5
     steps = last.trainer.samples / last.trainer.batch
     assert steps == pytest.approx(BUDGET.samples / BUDGET.batch, rel=0.02)
     if pretrain:

@@ -1,6 +1,5 @@
 """The arms of the experiment: how each is trained on equally many robot samples. Free of torch."""
 
-import math
 from dataclasses import dataclass, field
 
 from vla.checks import at_least
@@ -47,7 +46,7 @@ class Arm:
 
     def training(self, budget: Budget) -> tuple[str, ...]:
         """Overrides of ``vla train`` that give this arm its robot samples, neither more nor fewer."""
-        total = math.ceil(budget.samples / self.robot_share)
+        total = round(budget.samples / self.robot_share)
         common = (
             f"trainer.batch={round(budget.batch / self.robot_share)}",
             f"trainer.optim.warmup={round(budget.warmup / self.robot_share)}",
