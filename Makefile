@@ -24,6 +24,7 @@ demo: ## the shipped policy follows sentences; SAY="put the red cube in the blue
 
 test: ## the whole test suite
 	@scripts/setup test
+	@scripts/peers
 	@$(VENV)/python -m envs.rendering
 	$(VENV)/python -m pytest -n 2 $(ARGS)
 

@@ -156,7 +156,8 @@ def _draw(config: Transfer, name: str, count: int) -> Path:
     folder, made = config.pictures.out / name, config.pictures
     _run(
         *("pictures", f"count={count}", f"out={folder}", f"size={made.size}", f"turns={made.turns}"),
-        *(f"pointing={made.pointing}", f"shapes={json.dumps(made.shapes)}", f"colors={json.dumps(made.colors)}"),
+        *(f"pointing={made.pointing}", f"shapes={json.dumps(made.shapes)}"),
+        f"colors={json.dumps(made.colors)}",
         *(f"seed={PICTURE_SEEDS[name]}", f"split={'train' if name == 'train' else 'validation'}"),
         *_workers(config),
     )

@@ -131,6 +131,6 @@ def _flatten(config: DictConfig, prefix: str = "") -> Iterator[str]:
     for name in config:
         key = f"{prefix}{name!s}"
         yield key
-        value = config._get_node(str(name))
+        value = config._get_node(name)
         if isinstance(value, DictConfig) and not value._is_none() and not value._is_missing():
             yield from _flatten(value, f"{key}.")

@@ -48,7 +48,7 @@ class Said:
 
 
 def converse(
-    sight: Sight, rng: np.random.Generator, limits: Limits, split: Split, turns: int, pointing: int = 0
+    sight: Sight, rng: np.random.Generator, limits: Limits, split: Split, turns: int, *, pointing: int = 0
 ) -> tuple[Said, ...]:
     """Up to `turns` turns of different kinds, in random order; prompts from the split's templates.
 

@@ -75,7 +75,7 @@ def picture(
     """
     limits = limits or _ALL
     seen, rng = _sight(seed, index, size, limits)
-    return Picture(seen.image, converse(seen, rng, limits, split, turns, pointing))
+    return Picture(seen.image, converse(seen, rng, limits, split, turns, pointing=pointing))
 
 
 def iterate(

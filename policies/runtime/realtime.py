@@ -3,6 +3,9 @@
 The stitching is that of simulated delays. What differs is that the delay is measured, and forecast from the
 last few answers, rather than given. Only the caller's thread touches the plan and only the worker's touches
 the policy; questions and answers pass between them in two queues, so nobody ever waits for a lock.
+
+Rows are due by the number of the control step. Whoever keeps time says that number, so that a step which was
+missed skips its row and does not shift the plan.
 """
 
 import math
@@ -52,6 +55,7 @@ class _Answer:
     step: int
     result: ActionChunk | Exception
     seconds: float  # from the question to the answer
+    frame_index: int | None = None  # of the observation that was asked about
 
 
 class RealTimeRunner:
@@ -63,6 +67,9 @@ class RealTimeRunner:
     Where there is no plan the last command is repeated (before any: the observed state). If the policy fails,
     the arm is held for good; ``error`` has what was raised, and ``close`` raises it.
     The runner is a context manager, which closes it. clock: seconds, for tests.
+    refuse: why a chunk must not be executed, "" if it may; the arm is then held. answered: told of every
+    answer that is not out of date, with the step asked about, the present one, and the seconds it took.
+    Both are called from the caller's thread.
     """
 
     def __init__(
@@ -74,6 +81,8 @@ class RealTimeRunner:
         *,
         clock: Callable[[], float] = time.perf_counter,
         seed: int = 0,
+        refuse: Callable[[ActionChunk], str] = lambda chunk: "",
+        answered: Callable[[int, int, float, ActionChunk], None] = lambda *answer: None,
     ) -> None:
         if not (math.isfinite(hz) and hz > 0):
             raise BadInput(f"hz={hz}: a control rate above 0 is needed")
@@ -86,6 +95,9 @@ class RealTimeRunner:
         self._error: Exception | None = None
         self._episode, self._seed, self._closed = 0, seed, False
         self._step, self._began = 0, clock()
+        self._refuse, self._answered = refuse, answered
+        self._asked: float | None = None  # when the question was asked that waits for its answer
+        self._working: float | None = None  # since when the policy has been computing; the worker's
         self._stitcher = build_stitcher(self.terms, dim)
         policy.reset(1)
         self._begin(seed)
@@ -94,24 +106,32 @@ class RealTimeRunner:
 
     # -- the caller's side ------------------------------------------------------------------------
 
-    def action(self, observation: Observation) -> tuple[npt.NDArray[np.float32], str]:
+    def action(
+        self, observation: Observation, step: int | None = None
+    ) -> tuple[npt.NDArray[np.float32], str]:
         """The command of this control step, float32 ``[action_dim]``, and why the arm is held; empty where it
         is not. It is held before the first answer, when a chunk is used up, when the policy itself says so
         (`ActionChunk.hold`), when its answers take longer than its chunks last, and after it failed.
 
-        An observation without a time and a number gets them. Raises BadInput after ``close``, and where the
-        arm is to be held before its first command by a state that is no action.
+        step: its number in the episode, if the caller keeps time; None: one more than the last. The rows of
+        steps that were passed over are never executed. An observation without a time and a number gets them.
+        Raises BadInput after ``close``, for a step that is over, and where the arm is to be held before its
+        first command by a state that is no action.
         """
         if self._closed:
             raise BadInput("the runner is closed; make a new one")
-        step, self._step = self._step, self._step + 1
+        step = self._step if step is None else step
+        if step < self._step:
+            raise BadInput(f"control step {step} is over: the next is {self._step}")
+        self._step = step + 1
         seen = self._stamped(observation, step)
         self._stitcher.see(seen.state)
         self._receive(step)
         delay = self.delay
         if self._error is None and self._stitcher.wants(step, delay):
             in_flight = self._stitcher.ask(step, delay, seen.state)
-            self._jobs.put(_Job(self._episode, self._clock(), step, seen, in_flight, acts=True))
+            self._asked = self._clock()
+            self._jobs.put(_Job(self._episode, self._asked, step, seen, in_flight, acts=True))
         elif self._watching:
             self._jobs.put(_Job(self._episode, self._clock(), step, seen))
         action, chunk = self._stitcher.command(step)
@@ -124,9 +144,35 @@ class RealTimeRunner:
         """
         self._episode += 1
         self._seed = self._seed + 1 if seed is None else seed
-        self._step, self._began = 0, self._clock()
+        self._step, self._began, self._asked = 0, self._clock(), None
         self._stitcher = build_stitcher(self.terms, self._dim)
         self._jobs.put(_Job(self._episode, self._clock(), seed=self._seed))
+
+    def drop(self) -> None:
+        """What was planned is void, and so is the answer to come: what they were made from cannot be trusted.
+
+        The episode goes on; the next ``action`` asks anew, and holds until it is answered.
+        """
+        self._episode, self._asked = self._episode + 1, None
+        fresh = build_stitcher(self.terms, self._dim)
+        fresh.joins, fresh.holds = self._stitcher.joins, self._stitcher.holds
+        self._stitcher = fresh
+
+    def upcoming(self, count: int) -> npt.NDArray[np.float32]:
+        """The rows that the plan has for the steps after the last, float32 ``[n, action_dim]``, n <=
+        `count`."""
+        return self._stitcher.upcoming(self._step, count)
+
+    @property
+    def source(self) -> int | None:
+        """The step of the observation that the last command which was not a hold is from."""
+        return self._stitcher.source
+
+    @property
+    def waiting(self) -> float:
+        """Seconds for which the policy has owed an answer, be it one that nobody wants any more; else 0."""
+        since = self._asked if self._working is None else self._working
+        return 0.0 if since is None else self._clock() - since
 
     @property
     def delay(self) -> int:
@@ -164,6 +210,12 @@ class RealTimeRunner:
         if self._error is not None:
             raise self._error
 
+    def stop(self, patience: float) -> bool:
+        """As ``close``, but waits no longer than `patience` seconds for a policy that may never come back,
+        and raises nothing. Whether the worker has ended."""
+        self._end(patience)
+        return not self._worker.is_alive()
+
     def __enter__(self) -> Self:
         return self
 
@@ -174,10 +226,10 @@ class RealTimeRunner:
         if error is None and self._error is not None:
             raise self._error
 
-    def _end(self) -> None:
+    def _end(self, patience: float | None = None) -> None:
         self._closed = True
         self._jobs.put(None)
-        self._worker.join()
+        self._worker.join(patience)
         self._receive(self._step)
 
     def _stamped(self, observation: Observation, step: int) -> Observation:
@@ -196,30 +248,44 @@ class RealTimeRunner:
             except queue.Empty:
                 return
             self._seconds.append(answer.seconds)
-            chunk = self._judged(answer.result)
+            chunk = self._judged(answer)
             if answer.episode == self._episode:
+                self._asked = None
                 self._stitcher.enter(chunk, answer.step, step)
+                self._answered(answer.step, step, answer.seconds, chunk)
 
-    def _judged(self, result: ActionChunk | Exception) -> ActionChunk:
-        """The chunk; one that holds the arm where the policy failed, now or before, or made none."""
+    def _judged(self, answer: _Answer) -> ActionChunk:
+        """The chunk; one that holds the arm where the policy failed, now or before, made none, or made one
+        that must not be executed."""
+        result = answer.result
         if isinstance(result, Exception) and not isinstance(result, UndecodableChunk):
             self._error = self._error or result
         fault = self._error or result
-        if isinstance(fault, ActionChunk):
-            return fault
-        nothing = np.zeros((0, self._dim or 0), np.float32)
-        return ActionChunk(nothing, hold=_failure(fault))
+        if isinstance(fault, Exception):
+            return self._holding(_failure(fault))
+        if None not in (fault.frame_index, answer.frame_index) and fault.frame_index != answer.frame_index:
+            asked, found = answer.frame_index, fault.frame_index
+            return self._holding(f"the answer to the observation of step {asked} says it is for step {found}")
+        refused = "" if fault.hold else self._refuse(fault)
+        return self._holding(refused) if refused else fault
+
+    def _holding(self, reason: str) -> ActionChunk:
+        return ActionChunk(np.zeros((0, self._dim or 0), np.float32), hold=reason)
 
     # -- the worker's side ------------------------------------------------------------------------
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
+            self._working = self._clock()
             try:
                 result: ActionChunk | Exception | None = self._do(job)
             except Exception as error:  # whatever it is, the caller must learn of it and the arm be held
                 result = error
+            self._working = None
             if result is not None:
-                self._answers.put(_Answer(job.episode, job.step, result, self._clock() - job.asked))
+                number = None if job.observation is None else job.observation.frame_index
+                seconds = self._clock() - job.asked
+                self._answers.put(_Answer(job.episode, job.step, result, seconds, number))
 
     def _do(self, job: _Job) -> ActionChunk | None:
         if job.observation is None:
@@ -229,7 +295,7 @@ class RealTimeRunner:
             return None
         if self._watching and isinstance(self.policy, Watcher):
             self.policy.observe([job.observation], [0])
-        if not job.acts:
+        if not job.acts or job.episode != self._episode:  # nobody waits for the answer any more
             return None
         if self.terms.continues and isinstance(self.policy, Continuing):
             [chunk] = self.policy.act([job.observation], [0], [job.in_flight])

@@ -127,6 +127,19 @@ class Stitcher:
         self._last = action
         return Command(action, chunk)
 
+    def upcoming(self, step: int, count: int) -> Rows:
+        """What the plan has at present for `step` and on, float32 ``[n, action_dim]``: at most
+        `count` rows, fewer where it ends. Nothing is taken out of it."""
+        rows: list[Rows] = []
+        while len(rows) < count and (row := self._planned(step + len(rows))) is not None:
+            rows.append(row)
+        return np.stack(rows) if rows else np.zeros((0, self._dim or 0), np.float32)
+
+    @property
+    def source(self) -> int | None:
+        """The step of the newest observation behind the last command that was not a hold."""
+        return self._ran
+
     def _planned(self, step: int) -> Rows | None:
         """What the plan has for `step`, if it reaches that far."""
         row = step - self._base

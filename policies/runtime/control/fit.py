@@ -1,0 +1,140 @@
+"""Whether a policy and an arm belong together, before anything moves."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from policies.base import Policy, Watcher
+from vla.arm import ArmSpec
+from vla.errors import BadInput, did_you_mean
+from vla.interfaces import ActionChunk, Observation
+
+__all__ = ["Facts", "check_fit", "facts_of", "rates", "rehearse"]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a policy says of itself; None or empty: it does not say.
+
+    robots: the names it was trained with. joints: their names, in order. cameras: those it looks through.
+    state_dim, action_dim: numbers of a state, 0 if it is shown none, and of an action. hz: control steps a
+    second.
+    """
+
+    robots: tuple[str, ...] = ()
+    joints: tuple[str, ...] = ()
+    cameras: tuple[str, ...] = ()
+    state_dim: int | None = None
+    action_dim: int | None = None
+    hz: float | None = None
+
+
+def facts_of(policy: Policy, robot: str) -> Facts:
+    """Of a trained policy (`policies.vla.VLAPolicy`), or of any with a mapping ``about`` that has some of the
+    fields of `Facts`, or that is served from elsewhere. robot: the arm's, for policies of several."""
+    processor: Any = getattr(policy, "processor", None)
+    if processor is None:
+        about = getattr(policy, "about", None)
+        served = getattr(policy, "facts", None)  # of a `policies.remote.RemotePolicy`
+        if not isinstance(about, Mapping) and served is not None:
+            names = ("robots", "joints", "cameras", "state_dim", "hz")
+            about = {name: getattr(served, name, None) for name in names}
+            about["action_dim"] = getattr(served, "dim", 0) or None
+        return _told(about) if isinstance(about, Mapping) else Facts()
+    chosen = str(getattr(policy, "_robot", "") or "")
+    robots = tuple(name for name in processor.joints if name)
+    name = "" if "" in processor.joints else robot or chosen
+    joints = processor.joints.get(name)
+    masked: frozenset[str] = getattr(policy, "_mask", frozenset())
+    takes_state = processor.config.state is not None
+    return Facts(
+        robots=robots,
+        cameras=tuple(camera for camera in processor.camera_names if camera not in masked),
+        state_dim=None if joints is None else joints.state_dim if takes_state else 0,
+        action_dim=None if joints is None else joints.action_dim,
+        hz=processor.config.processor.control_hz,
+    )
+
+
+def _told(about: Mapping[str, Any]) -> Facts:
+    def names(key: str) -> tuple[str, ...]:
+        value = about.get(key)
+        return tuple(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else ()
+
+    def number(key: str) -> Any:
+        value = about.get(key)
+        return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+    return Facts(
+        names("robots"),
+        names("joints"),
+        names("cameras"),
+        number("state_dim"),
+        number("action_dim"),
+        number("hz"),
+    )
+
+
+def check_fit(policy: Policy, spec: ArmSpec) -> None:
+    """Raise BadInput where the policy is of another robot, other joints or cameras that this arm lacks."""
+    facts, whose = facts_of(policy, spec.robot), f"policy '{policy.name}'"
+    if facts.robots and spec.robot not in facts.robots:
+        known = did_you_mean(spec.robot, facts.robots)
+        raise BadInput(f"{whose} was trained for another robot than '{spec.robot}'{known}")
+    mine = tuple(name.removesuffix(".pos") for name in spec.names)
+    theirs = tuple(name.removesuffix(".pos") for name in facts.joints)
+    if theirs and theirs != mine:
+        what = "in another order" if sorted(theirs) == sorted(mine) else "others"
+        raise BadInput(
+            f"{whose} has the joints {', '.join(theirs)}; this arm's are {what}: {', '.join(mine)}"
+        )
+    if facts.action_dim is not None and facts.action_dim != len(mine):
+        raise BadInput(
+            f"{whose} moves {facts.action_dim} joints, the arm '{spec.robot}' has {len(mine)}: "
+            "it was trained for another robot"
+        )
+    if facts.state_dim not in (None, 0, len(mine)):
+        raise BadInput(
+            f"{whose} wants a state of {facts.state_dim} numbers, the arm '{spec.robot}' has {len(mine)} "
+            "joints: it was trained for another robot"
+        )
+    for camera in facts.cameras:
+        if camera not in spec.cameras:
+            hint = did_you_mean(camera, spec.cameras) or "; it has no camera"
+            raise BadInput(f"{whose} looks through the camera '{camera}', which the arm does not have{hint}")
+
+
+def rates(policy: Policy, spec: ArmSpec, hz: float | None, policy_hz: float | None) -> tuple[float, float]:
+    """Commands and control steps a second. Raises BadInput where they are unknown or cannot be."""
+    hz = spec.hz if hz is None else hz
+    own = facts_of(policy, spec.robot).hz
+    steps = own if policy_hz is None else policy_hz
+    if steps is None:
+        raise BadInput(
+            f"policy '{policy.name}' does not say how many control steps a second it was trained with: "
+            "give policy_hz"
+        )
+    if steps > hz:
+        raise BadInput(f"policy_hz={steps:g} is above the arm's hz={hz:g}: a step needs at least one command")
+    return hz, steps
+
+
+def rehearse(policy: Policy, observation: Observation, spec: ArmSpec) -> ActionChunk:
+    """Ask once, before anything moves: libraries are loaded, and an answer of another width is found.
+
+    Raises BadInput for an answer that is no plan for this arm; what the policy raises passes through.
+    """
+    policy.reset(1)
+    if isinstance(policy, Watcher) and policy.watching:
+        policy.observe([observation], [0])
+    [chunk] = policy.act([observation], [0])
+    actions = np.asarray(chunk.actions)
+    if not chunk.hold and actions.shape[1:] != (len(spec.joints),):
+        raise BadInput(
+            f"policy '{policy.name}' answers with actions of shape {list(actions.shape)}, "
+            f"the arm '{spec.robot}' has {len(spec.joints)} joints: it was trained for another robot"
+        )
+    policy.reset(1)
+    return chunk
