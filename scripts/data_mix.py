@@ -29,8 +29,6 @@ class Mix(Train):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(self, 1, "stage", "samples", "shown")
-        if self.stage > max(1, len(self.stages)):
-            raise BadInput(f"stage={self.stage}: the plan has {max(1, len(self.stages))}")
 
 
 @command("data_mix", Mix)
@@ -48,6 +46,9 @@ def main(config: Mix) -> None:
     from vla.training.shown import cards
 
     check_place(config.page)
+    # Not when it is made: what is left of a plan for one of its stages has none.
+    if config.stage > max(1, len(config.stages)):
+        raise BadInput(f"stage={config.stage}: the plan has {max(1, len(config.stages))}")
     run = config.of_stage(config.stage, config.init) if config.stages else config
     # Pictures are the same bytes without the caches, which would be built for all of the data.
     run = replace(run, reading=replace(run.reading, cache=False), mixture=replace(run.mixture, cache=False))

@@ -79,6 +79,8 @@ def _config(
             return f"unknown config key '{match[1]}'{_nearest(match[1], compose, overrides)}"
         because = str(error.__cause__ or "").splitlines()[:1]
         return ": ".join([str(error).splitlines()[0], *because])
+    if isinstance(error, RuntimeError) and '"srun"' in str(error):  # submitit's, where there is no Slurm
+        return "hydra/launcher=cluster submits to Slurm, which is not here; cluster_dry shows the job instead"
     if isinstance(error, yaml.YAMLError):
         return f"a config file is not valid YAML: {error}"
     if isinstance(error, OmegaConfBaseException):

@@ -4,6 +4,7 @@ Which record and which of its turns is a function of (seed, draw number). Record
 never drawn.
 """
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -61,7 +62,7 @@ class WebDraws:
         if len(kept) == 0:
             raise BadInput(f"web.{self.name}: no record is left to train on (split={config.split} holds all)")
         # A stream of its own: two sources of one size must not go through their records in step.
-        mark = int.from_bytes(self.name.encode()[:4], "little")
+        mark = zlib.crc32(self.name.encode())
         self._records = CounterSampler(kept, seed ^ (mark << 24))
 
     def __len__(self) -> int:
