@@ -48,8 +48,9 @@ def test_robots_alone_and_a_stage(overrides: list[str], capsys: pytest.CaptureFi
     main(["mix", *overrides[:2], "samples=30", "page=null"])
     said = capsys.readouterr().out
     assert "30 of 30 samples, 100.0%" in said and "web" not in said
-    main(["mix", *overrides, "plan=align_cotrain_tune", "stage=1", "samples=30", "page=null"])
-    assert "30 of 30 samples" in capsys.readouterr().out
+    for stage, share in ((1, "30 of 30 samples, 100.0%"), (2, "15 of 30 samples, 50.0%"), (3, "30 of 30")):
+        main(["mix", *overrides, "plan=align_cotrain_tune", f"stage={stage}", "samples=30", "page=null"])
+        assert share in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("part", ["cache", "mix"])
