@@ -60,6 +60,7 @@ class Senses(nn.Module):
         text, width = config.text, backbone.width
         pretrained = isinstance(config.backbone, TransformersConfig)
         own_table = not (pretrained and isinstance(text, WordsConfig) and text.tokenizer)
+        self._spoken = config.audio is not None and config.audio.role == "instruction"
         # In a tuple: the backbone's weights are not registered here a second time.
         self._backbone = None if own_table else (backbone,)
         summary: int | None = None
@@ -87,8 +88,9 @@ class Senses(nn.Module):
         if config.audio is not None:
             audio = build_audio_encoder(config.audio)
             self.encoders["audio"] = audio
+            reader = width if summary is None or not self._spoken else summary
             self.connect["audio"] = build_connector(
-                config.audio.connector, audio.channels, audio.tokens, width
+                config.audio.connector, audio.channels, audio.tokens, reader
             )
         if config.state is not None:
             self.encoders["state"] = StateEncoder(config.state)
@@ -120,10 +122,15 @@ class Senses(nn.Module):
             "bos": ["bos"],
             "text": ["text"],
             "images": cameras,
-            "audio": ["audio"] if self.config.audio is not None else [],
+            "audio": ["audio"] if self.config.audio is not None and not self._spoken else [],
             "state": ["state"] if self.config.state is not None else [],
         }
         return tuple(name for group in self.config.order for name in groups[group])
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """With the sound that is read as a sentence and has no tokens of its own."""
+        return (*self.names, "audio") if self._spoken else self.names
 
     def camera(self, name: str) -> ImageEncoder:
         """The encoder that looks at a camera's pictures."""
@@ -140,7 +147,7 @@ class Senses(nn.Module):
         shown = batch.get("images", {})
         for camera in (each for each in self.config.image.cameras if each.name in shown):
             found[camera.name] = self._see(camera.name, batch, summary, sensed)
-        if self.config.audio is not None and "audio" in batch:
+        if self.config.audio is not None and not self._spoken and "audio" in batch:
             found["audio"] = self._hear(batch, instructions)
         if self.config.state is not None and "state" in batch:
             state = self.encoders["state"](batch["state"], batch.get("state_mask"), batch.get("robot"))
@@ -157,14 +164,21 @@ class Senses(nn.Module):
         ids, mask = batch["text"], batch["text_mask"]
         if not isinstance(self.config.text, WordsConfig):
             packed = "answer_segment" in batch  # only then a prompt may be without words
+            sound = self._sound(batch) if self._spoken and "audio" in batch else None
+            if sound is not None and sound[1].device.type == "cpu" and not bool(sound[1].any()):
+                sound = None  # nobody speaks; asking a GPU would cost more than encoding silence
 
             def pooled(rows: Rows) -> tuple[Tensor | None, ...]:
-                tokens, summary = self.encoders["text"](ids[rows], mask[rows])
+                heard = None if sound is None else self._heard(sound[0][rows], sound[1][rows])
+                tokens, summary = self.encoders["text"](ids[rows], mask[rows], heard)
                 connected = self.connect["text"](Tokens(tokens))
-                some = mask[rows].any(1, keepdim=True).expand(connected.x.shape[:2])
-                return connected.x, some if packed else None, summary
+                some = mask[rows].any(1) if heard is None else mask[rows].any(1) | heard.present()
+                seen = some[:, None].expand(connected.x.shape[:2])
+                return connected.x, seen if packed else None, summary
 
-            x, seen, summary = self._once("text", (ids, mask), pooled, instructions)
+            said: tuple[Tensor, ...] = (ids, mask) if sound is None else (ids, mask, *sound)
+            readers: tuple[str, ...] = ("text",) if sound is None else ("text", "audio")
+            x, seen, summary = self._once(readers, said, pooled, instructions)
             assert x is not None
             return summary, {"text": Tokens(x, seen)}
         # A row of a table for each word: nothing to be kept.
@@ -213,27 +227,36 @@ class Senses(nn.Module):
         return Tokens(x_BVNC.flatten(1, 2), mask)
 
     def _hear(self, batch: Batch, instructions: InstructionCache | None) -> Tokens:
-        audio, length = batch["audio"], batch.get("audio_length")
-        if length is None:
-            length = torch.full((len(audio),), audio.shape[1], device=audio.device)
+        audio, length = self._sound(batch)
 
         def encoded(rows: Rows) -> tuple[Tensor | None, ...]:
-            heard = self.connect["audio"](self.encoders["audio"](audio[rows], length[rows]))
+            heard = self._heard(audio[rows], length[rows])
             return heard.x, heard.mask
 
-        x, mask = self._once("audio", (audio, length), encoded, instructions)
+        x, mask = self._once(("audio",), (audio, length), encoded, instructions)
         assert x is not None
         return Tokens(x, mask)
 
+    def _sound(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """float [B, S], and how many samples of each row are sound, int64 [B]."""
+        audio, length = batch["audio"], batch.get("audio_length")
+        if length is None:
+            length = torch.full((len(audio),), audio.shape[1], device=audio.device)
+        return audio, length
+
+    def _heard(self, audio_BS: Tensor, length_B: Tensor) -> Tokens:
+        return self.connect["audio"](self.encoders["audio"](audio_BS, length_B))
+
     def _once(
         self,
-        name: str,
+        names: tuple[str, ...],
         said: tuple[Tensor, ...],
         encode: Callable[[Rows], tuple[Tensor | None, ...]],
         instructions: InstructionCache | None,
     ) -> tuple[Tensor | None, ...]:
-        """What `encode` makes of all rows, or of those that were not heard before."""
+        """What `encode`, using the encoders and connectors `names`, makes of all rows, or of those that were
+        not heard before."""
         if instructions is None:
             return encode(slice(None))
-        modules = (self.encoders[name], self.connect[name])
-        return instructions.rows(name, fingerprints(*said), modules, encode, said[0].device)
+        modules = [part[name] for name in names for part in (self.encoders, self.connect)]
+        return instructions.rows("+".join(names), fingerprints(*said), modules, encode, said[0].device)

@@ -44,11 +44,17 @@ AudioEncoderConfig = LogMelConfig | WhisperConfig
 
 @dataclass(frozen=True)
 class AudioConfig:
-    """seconds: the longest sound the model takes, at 16 kHz."""
+    """seconds: the longest sound the model takes, at 16 kHz.
+
+    role: ``sense``, its tokens stand in the sequence beside the pictures'; or ``instruction``, a spoken
+    command: the connector gives it the sentence encoder's width, and its tokens are read there as words are,
+    in the place of a typed sentence or after it, so that what is said steers the eyes as what is typed does.
+    """
 
     encoder: AudioEncoderConfig = field(default_factory=LogMelConfig)
     connector: ConnectorConfig = field(default_factory=lambda: PerceiverConfig(tokens=8))
     seconds: float = 4.0
+    role: Literal["sense", "instruction"] = "sense"
 
     def __post_init__(self) -> None:
         if not 0.1 <= self.seconds <= 30:

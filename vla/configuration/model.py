@@ -115,6 +115,12 @@ def _check_parts(config: VLAConfig) -> None:
             raise BadInput("text.tokenizer=backbone needs backbone.kind=transformers")
     elif "bos" in config.order:
         raise BadInput("order holds bos, which needs text.kind=words")
+    spoken = config.audio is not None and config.audio.role == "instruction"
+    if spoken and not isinstance(config.text, PooledTextConfig):
+        raise BadInput(
+            "audio.role=instruction is read by the sentence encoder: it needs text.kind=pooled; where the "
+            "backbone reads the words, audio.role=sense does the same"
+        )
     if isinstance(config.decoder, FlowConfig):
         if isinstance(config.fusion, LateConfig):
             raise BadInput("decoder.kind=flow reads one prefix, of which fusion.kind=late has several")

@@ -89,7 +89,7 @@ def _measure(model: VLA, bits: int | None) -> Description:
     )
     found = Description(
         name=config.name,
-        flows=[_flow(config, name, batch, seen, passes) for name in model.senses.names],
+        flows=[_flow(config, name, batch, seen, passes) for name in model.senses.all_names],
         passes=passes,
         parts=parts,
         memory=memory,
@@ -187,6 +187,8 @@ def _pass(model: VLA, context: Context, seen: _Seen) -> Pass:
 
 def _flow(config: VLAConfig, name: str, batch: dict[str, Any], seen: _Seen, passes: list[Pass]) -> Flow:
     stages = {stage: found[name] for stage, found in seen.stages.items() if name in found}
+    if name not in seen.tokens:  # a spoken command
+        return Flow(name, _raw(config, name, batch), stages, 0, "read as words are, with the text")
     count = seen.tokens[name]
     inside = [i for i, each in enumerate(passes, 1) if name in dict(each.segments)]
     if inside:

@@ -21,7 +21,8 @@ class PooledTextEncoder(nn.Module):
     """Word and position embeddings, a small transformer, attention pooling. Padding changes nothing; a
     sentence without words gives zeros.
 
-    Pooling to a fixed number of tokens keeps the backbone free of padding, and of half its tokens.
+    Pooling to a fixed number of tokens keeps the backbone free of padding, and of half its tokens. What is
+    heard is read as more words, which know their own place: a command may be typed, spoken, or both.
     """
 
     def __init__(self, config: PooledTextConfig, vocabulary: int) -> None:
@@ -38,14 +39,18 @@ class PooledTextEncoder(nn.Module):
         self.summarise = nn.Linear((config.tokens + 1) * config.width, config.width)
         nn.init.normal_(self.embed.weight, std=0.5)
 
-    def forward(self, ids_BL: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
-        """ids int64 [B, L], mask bool [B, L] (True: a word) -> tokens [B, N, C], summary [B, C]."""
+    def forward(self, ids_BL: Tensor, mask_BL: Tensor, heard: Tokens | None = None) -> tuple[Tensor, Tensor]:
+        """ids int64 [B, L], mask bool [B, L] (True: a word) -> tokens [B, N, C], summary [B, C]. heard: of a
+        spoken command, tokens [B, H, C]."""
         if ids_BL.device.type == "cpu":  # drop what is padding in the whole batch; asking a GPU costs more
             longest = max(1, int(mask_BL.sum(1).max()))
             ids_BL, mask_BL = ids_BL[:, :longest], mask_BL[:, :longest]
+        x_BLC = self.embed(ids_BL) + self.place[: ids_BL.shape[1]]
+        if heard is not None:
+            x_BLC = torch.cat([x_BLC, heard.x.to(x_BLC.dtype)], 1)
+            mask_BL = torch.cat([mask_BL, heard.full_mask()], 1)
         some_B1 = mask_BL.any(1, keepdim=True)
         seen_BL = mask_BL | ~some_B1  # of a sentence without words, so that no mean is over nothing
-        x_BLC = self.embed(ids_BL) + self.place[: ids_BL.shape[1]]
         for block in self.blocks:
             x_BLC = block(x_BLC, seen_BL[:, None, None, :])
         x_BLC = self.norm(x_BLC)
