@@ -52,15 +52,24 @@ def main(config: Convert) -> None:
             raise BadInput("hdf5.* says how to read HDF5 files, but data is a LeRobot folder; leave it out")
         if len(config.places) > 1:
             raise BadInput("v2.1 folders are converted one at a time: data=FOLDER out=FOLDER")
-        made = EpisodeDataset(convert_v21(config.places[0], config.out))
+        made = EpisodeDataset(convert_v21(config.places[0], config.out, _command()))
     else:
-        made = convert_hdf5(_files(config), config.out, config.hdf5)
+        made = convert_hdf5(_files(config), config.out, config.hdf5, _command())
     size = sum(file.stat().st_size for file in config.out.rglob("*") if file.is_file())
     cameras = ", ".join(made.cameras) or "none"
     print(
         f"{config.out}: {made.num_episodes:,} episodes, {made.num_frames:,} frames at {made.fps} fps, "
         f"cameras {cameras}, {size / 1e6:,.1f} MB, {time.perf_counter() - start:.1f} s"
     )
+
+
+def _command() -> str:
+    """This command, for whoever finds the folder half-made."""
+    import shlex
+
+    from hydra.core.hydra_config import HydraConfig
+
+    return f"python scripts/data.py convert {shlex.join(HydraConfig.get().overrides.task)}"
 
 
 def _kind(config: Convert) -> str:

@@ -79,6 +79,9 @@ def _own_place_in_a_sweep(config: Train) -> Train:
 
 def _collect(config: Train, folder: Path) -> None:
     """Make the demonstrations that a debug experiment asks for; or say how."""
+    from vla.data.unfinished import check_no_conversion
+
+    check_no_conversion(folder)
     count = config.demonstrations
     if not count:
         how = f"python scripts/collect.py env={config.env.name} episodes=2000 out={folder}"

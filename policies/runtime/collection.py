@@ -16,6 +16,7 @@ from policies.runtime.workers import run_jobs
 from policies.runtime.world import World
 from vla.data.info import read_json
 from vla.data.lerobot_writer import EpisodeWriter, Feature
+from vla.data.unfinished import check_no_conversion
 from vla.errors import BadInput
 from vla.folders import output_folder, write_whole
 from vla.interfaces import ACTION, IMAGE_PREFIX, STATE
@@ -70,6 +71,7 @@ class Collector:
         self, what: Collection, root: Path, episodes: int, source: NoiseSource | None = None
     ) -> None:
         self.what, self.root, self.source = what, root, source
+        check_no_conversion(root)
         env = what.world.make("train")
         self._writer = dataset_writer(root, env)
         env.close()

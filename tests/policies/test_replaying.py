@@ -1,5 +1,6 @@
 """Replaying recorded frames: what a policy is shown, and what is said of one that is wrong on purpose."""
 
+import copy
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from policies.expert import ExpertPolicy
 from policies.random import RandomPolicy
 from policies.runtime import replay as logic
 from policies.runtime.replay.fitted import Fitted, best_order
+from policies.runtime.replay.grippers import undecided
 from vla.data.batches import ChunkData, Source
 from vla.data.episodes import EpisodeDataset
 from vla.data.lerobot_writer import EpisodeWriter
@@ -237,6 +239,75 @@ def test_the_gripper_may_be_told_by_its_number(data: ChunkData) -> None:
     _, measures, verdicts = run(data, Oracle(data, change), gripper=3)
     assert [(one.kind, one.dimensions) for one in verdicts] == [("gripper", (3,))]
     assert measures.targets.tolist() == [True, True, True, False, True, False] or not measures.targets[3]
+
+
+def _with_gripper(data: ChunkData, recorded: Callable[[Rows], Rows]) -> ChunkData:
+    """The same recording with another gripper's command."""
+    other, actions = copy.copy(data), data.actions.copy()
+    actions[:, 5] = recorded(actions[:, 5])
+    other.actions = actions
+    return other
+
+
+def test_a_gripper_that_is_constant_in_the_data_leaves_its_polarity_open(data: ChunkData) -> None:
+    """No warning and no verdict on it, but a line that says so, and what would show it."""
+    still = _with_gripper(data, lambda column: np.full_like(column, 2.0))
+
+    def shut(a: Rows, s: Rows) -> Rows:
+        a[:, 5] = 2.0005  # a constant comes back with rounding
+        return a
+
+    policy = Oracle(still, shut)
+    found, measures, verdicts = run(still, policy)
+    setting = logic.check_setting(policy, still.sources[0].dataset)
+    assert verdicts == []
+    text, plain = (make(setting, found, measures, [], verdicts) for make in (logic.report, logic.as_json))
+    line = "The gripper is always 2 in the data: whether it is inverted cannot be told; replay an episode"
+    assert line in text and "OK: nothing looks wrong." in text and plain["undecided"][0].startswith(line)
+
+
+def test_predictions_that_move_beside_a_constant_gripper(data: ChunkData) -> None:
+    still = _with_gripper(data, lambda column: np.full_like(column, 2.0))
+
+    def open_and_close(a: Rows, s: Rows) -> Rows:
+        a[::2, 5] = 36.0
+        return a
+
+    [verdict] = run(still, Oracle(still, open_and_close))[2]
+    assert verdict.kind == "outside" and verdict.dimensions == (5,)
+    assert "always 2 in the data" in verdict.text and "whether it is inverted cannot be told" in verdict.text
+
+
+def test_a_gripper_that_the_policy_never_moves(data: ChunkData) -> None:
+    def shut(a: Rows, s: Rows) -> Rows:
+        a[:, 5] = 12.0
+        return a
+
+    [verdict] = run(data, Oracle(data, shut))[2]
+    assert verdict.kind == "constant" and verdict.dimensions == (5,)
+    for words in ("the gripper (gripper) is always 12", "opens and closes in the data", "cannot be told"):
+        assert words in verdict.text
+
+
+def test_what_is_undecided_of_a_gripper(data: ChunkData) -> None:
+    setting = logic.check_setting(Oracle(data), data.sources[0].dataset)
+    _, measures, _ = run(data, Oracle(data))
+    assert undecided(setting, measures) == []
+    _, inverted, _ = run(data, Oracle(data, reverse_gripper))
+    assert undecided(setting, inverted) == []  # a verdict tells it
+    [none] = undecided(dataclasses.replace(setting, grippers=()), measures)
+    assert "gripper=NUMBER" in none
+    rng = np.random.default_rng(0)
+
+    def anyhow(a: Rows, s: Rows) -> Rows:
+        a[:, 5] = rng.uniform(2, 36, len(a))
+        return a
+
+    [line] = undecided(setting, run(data, Oracle(data, anyhow))[1])
+    assert "neither follows the recorded one nor goes against it" in line
+    still = dataclasses.replace(measures, still=np.zeros(6))
+    [line] = undecided(setting, still)
+    assert "hardly moves in the replayed frames (2 to 36 in all the data)" in line
 
 
 def test_who_stands_still_or_moves_at_random_has_learned_nothing(data: ChunkData) -> None:

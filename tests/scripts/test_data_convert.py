@@ -56,6 +56,34 @@ def test_hdf5_of_a_folder_with_settings(tmp_path: Path, capsys: pytest.CaptureFi
     main(["inspect", f"data={tmp_path}/new", "page=null"])
 
 
+def test_half_made_it_is_neither_trained_on_nor_collected_into(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A conversion that stopped at a bad demo: every command that meets the folder tells what goes on."""
+    from scripts import collect, train
+
+    demos, out = write_demos(tmp_path / "a.hdf5"), tmp_path / "new"
+    with h5py.File(demos, "a") as file:
+        file["data/demo_1/actions"][0] = np.nan
+    ends(f"data={demos}", f"out={out}", "hdf5.fps=10")
+    assert "leave that demo out: hdf5.skip=[demo_1]" in capsys.readouterr().err
+    again = f"python scripts/data.py convert data={demos} out={out} hdf5.fps=10"
+    begun = sorted(out.rglob("*"))
+    for use, arguments in (
+        (train.main, [f"data={out}", f"out={tmp_path}/run", "experiment=tabletop_debug"]),
+        (collect.main, [f"out={out}", "episodes=3", "workers=1"]),
+        (main, ["inspect", f"data={out}", "page=null"]),
+    ):
+        with pytest.raises(SystemExit) as left:
+            use(arguments)
+        said = capsys.readouterr().err.strip()
+        assert left.value.code == 2 and len(said.splitlines()) == 1, said
+        assert f"{out} was never finished" in said and said.endswith(f"go on with: {again}"), said
+    assert sorted(out.rglob("*")) == begun
+    main(["convert", f"data={demos}", f"out={out}", "hdf5.fps=10", "hdf5.skip=[demo_1]"])
+    assert "1 episodes, 4 frames" in capsys.readouterr().out
+
+
 def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     demos, arm = write_demos(tmp_path / "a.hdf5"), write_arm(tmp_path / "arm")
     file, other = tmp_path / "file", tmp_path / "other"

@@ -29,7 +29,8 @@ class WebConfig:
     images: folder, or start of a URL, of the pictures that records name; '' where they lie in the records.
     A record that names a whole URL gets it where `images` is that URL's start (``https://`` allows all).
     weight: how often this source is drawn, relative to the others; loss: how much its answers count.
-    split: share of its records held for validation. limit: only the first so many records are used.
+    split: share of its pictures held for validation, with all records that name them; of its records where
+    pictures have no names (vla/data/web/choosing.py). limit: only the first so many records are used.
     prompts: phrases that stand for an empty prompt, one chosen for each record and draw.
     max_words: a longer text is damage, and so is one of 16 times as many characters. max_side: pixels; a
     larger picture is damage. cache: folder for what is fetched, indexed or decoded; '': ``.cache`` beside the

@@ -62,7 +62,8 @@ class ChunkData:
     history: how many pictures of the past go with each frame. robots: the names by which datasets may go
     (meta/info.json's ``robot_type``) and have joints of their own; without names all must have the same.
     subtasks: a frame goes with the sub-task that is annotated for it instead of its episode's task; with the
-    task where there is none.
+    task where there is none. compare: whether units and kinds of action are compared (see
+    `vla.data.meaning`).
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class ChunkData:
         robots: Sequence[str] = (),
         *,
         subtasks: bool = False,
+        compare: bool = True,
     ) -> None:
         if not sources:
             raise BadInput("no dataset is given: data=[FOLDER, ...]")
@@ -85,7 +87,7 @@ class ChunkData:
             )
         self.sources = list(sources)
         self.robots = [_robot(source.dataset, robots) for source in sources]
-        _check_same(self.sources, self.robots)
+        _check_same(self.sources, self.robots, compare)
         self.tasks: list[str] = []
         known: dict[str, int] = {}
         state, actions, points, starts, ends, stops, tasks, goods, valid, rows, source_of = (
@@ -107,7 +109,7 @@ class ChunkData:
             ends.append(frames + end)
             stops.append(frames + np.minimum(end, _next_bad(good)))
             numbers = np.array([known.setdefault(text, len(known)) for text in data.tasks], np.int64)
-            said = _lookup(numbers, columns["task_index"], data)
+            said = numbers[columns["task_index"]]
             if subtasks:
                 texts, which = data.language.labels("subtask")
                 finer = np.array([known.setdefault(text, len(known)) for text in texts], np.int64)
@@ -231,25 +233,19 @@ def _robot(data: EpisodeDataset, robots: Sequence[str]) -> str:
     return name
 
 
-def _check_same(sources: Sequence[Source], robots: Sequence[str]) -> None:
+def _check_same(sources: Sequence[Source], robots: Sequence[str], compare: bool) -> None:
     """Every dataset has a state and actions, and those of one robot mean the same."""
     for dataset in (source.dataset for source in sources):
         for name in (STATE, ACTION):
             if name not in dataset.features:
                 raise BadInput(f"{dataset.root}: dataset has no feature '{name}'")
-    check_same_meaning([source.dataset for source in sources], robots)
+    check_same_meaning([source.dataset for source in sources], robots, motion=compare)
 
 
 def _stack(parts: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
     """One after another, each filled up with zeros to the widest."""
     width = max(part.shape[1] for part in parts)
     return np.concatenate([part if part.shape[1] == width else widen(part, width) for part in parts])
-
-
-def _lookup(numbers: _Ints, task_index: _Ints, data: EpisodeDataset) -> _Ints:
-    if task_index.min() < 0 or task_index.max() >= len(numbers):
-        raise BadInput(f"{data.root}: task_index {task_index.max()} is not in meta/tasks.parquet")
-    return numbers[task_index]
 
 
 def _next_bad(good: npt.NDArray[np.bool_]) -> _Ints:

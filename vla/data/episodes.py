@@ -14,9 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vla.data.info import DATA_PATH, VIDEO_PATH, read_info, read_json
+from vla.data.counts import check_bounds, check_rows, check_tasks
+from vla.data.info import COPY_AGAIN, DATA_PATH, VIDEO_PATH, read_info, read_json
 from vla.data.language import Language
-from vla.data.tables import read_table, to_numpy
+from vla.data.tables import read_table, to_numpy, unreadable
 from vla.data.times import check_times
 from vla.errors import BadInput, did_you_mean
 from vla.interfaces import IMAGE_PREFIX
@@ -39,11 +40,13 @@ class EpisodeDataset:
         self.num_episodes = int(self.info["total_episodes"])
 
     def check_meta(self) -> None:
-        """Raise BadInput for a meta file that is missing or broken, also where nothing here needs it, and for
-        frames that are not where their timestamps say."""
+        """Raise BadInput for a meta file that is missing or broken, also where nothing here needs it, for
+        frames whose sentence does not exist, and for those that are not where their timestamps say."""
         read_json(self.root / "meta" / "stats.json")
         if "subtask_index" in self.features:
             read_table(self.root / "meta" / "subtasks.parquet", ["subtask_index"])
+        if "task_index" in self.features:
+            check_tasks(self)
         check_times(self)
 
     # -- files -------------------------------------------------------------------------------------
@@ -57,7 +60,7 @@ class EpisodeDataset:
         files = [self.root / pattern.format(chunk_index=int(c), file_index=int(f)) for c, f in pairs]
         for file in files:
             if not file.is_file():
-                raise BadInput(f"dataset file is missing: {file}")
+                raise BadInput(f"dataset file is missing: {file}; {COPY_AGAIN}")
         return files
 
     @cached_property
@@ -65,7 +68,8 @@ class EpisodeDataset:
         """Columns of meta/episodes (without statistics and lists), one entry an episode, in order."""
         files = sorted((self.root / "meta" / "episodes").glob("*/*.parquet"))
         if not files:
-            raise BadInput(f"dataset file is missing: {self.root}/meta/episodes/chunk-000/file-000.parquet")
+            path = self.root / "meta/episodes/chunk-000/file-000.parquet"
+            raise BadInput(f"dataset file is missing: {path}; {COPY_AGAIN}")
         needed = ("episode_index", "length", "data/chunk_index", "data/file_index")
         tables = []
         for file in files:
@@ -79,12 +83,15 @@ class EpisodeDataset:
             tables.append(table.select([n for n in scalar if not n.startswith("stats/")]))
         merged = pa.concat_tables(tables, promote_options="default").sort_by("episode_index")
         if len(merged) != self.num_episodes:
-            raise BadInput(f"{files[-1].parent} lists {len(merged)} episodes, info.json {self.num_episodes}")
+            raise BadInput(
+                f"{files[-1].parent} lists {len(merged)} episodes, meta/info.json says {self.num_episodes} "
+                f"(total_episodes): they are of different states of the dataset; {COPY_AGAIN}"
+            )
         length = merged.column("length").to_numpy()
         if length.min() < 1 or length.sum() != self.num_frames:
             raise BadInput(
                 f"{files[-1].parent}: the episodes' lengths sum up to {length.sum()} frames, "
-                f"meta/info.json says {self.num_frames}"
+                f"meta/info.json says {self.num_frames} (total_frames); {COPY_AGAIN}"
             )
         return {name: merged.column(name).to_numpy() for name in merged.column_names}
 
@@ -96,12 +103,10 @@ class EpisodeDataset:
             try:
                 rows = pq.read_metadata(file).num_rows
             except (pa.ArrowException, OSError) as error:
-                reason = str(error).splitlines()[0]
-                raise BadInput(f"dataset file cannot be read (truncated?): {file}: {reason}") from None
+                raise unreadable(file, error) from None
             spans.append((file, start, start + rows))
             start += rows
-        if start != self.num_frames:
-            raise BadInput(f"{self.root}: data files hold {start} frames, meta/info.json {self.num_frames}")
+        check_rows(self, spans)
         return spans
 
     # -- numbers -----------------------------------------------------------------------------------
@@ -149,7 +154,7 @@ class EpisodeDataset:
             raise BadInput(
                 f"{self.root}/data: column '{name}' holds {column.type}"
                 f"{' with empty rows' if column.null_count else ''}, not {kind} {shape} in every row "
-                "as meta/info.json says"
+                f"as meta/info.json says; {COPY_AGAIN}"
             )
         return values
 
@@ -158,11 +163,18 @@ class EpisodeDataset:
         """int64 [num_frames]: the episode of each frame; checked to be whole episodes in order."""
         columns = self.columns(["episode_index", "index"])
         if not np.array_equal(columns["index"], np.arange(self.num_frames)):
-            raise BadInput(f"{self.root}: column 'index' does not count the frames from 0 in order")
+            first = int(np.argmax(columns["index"] != np.arange(self.num_frames)))
+            raise BadInput(
+                f"{self.root}: column 'index' is {columns['index'][first]} at {self.where(first)}, where it "
+                f"should be {first}: it must count the frames from 0 in order; {COPY_AGAIN}"
+            )
         episode = columns["episode_index"].astype(np.int64)
         whole = episode[0] == 0 and episode[-1] + 1 == self.num_episodes
         if not whole or not np.isin(np.diff(episode), (0, 1)).all():
-            raise BadInput(f"{self.root}: column 'episode_index' does not hold whole episodes in order")
+            raise BadInput(
+                f"{self.root}: column 'episode_index' does not hold {self.num_episodes} whole episodes in "
+                f"order (0 to {self.num_episodes - 1}, as meta/info.json says); {COPY_AGAIN}"
+            )
         return episode
 
     @cached_property
@@ -170,9 +182,9 @@ class EpisodeDataset:
         """int64 [num_episodes, 2]: first frame and one past the last frame of each episode."""
         cuts = np.flatnonzero(np.diff(self.episode_of_frame)) + 1
         edges = np.concatenate([[0], cuts, [self.num_frames]])
-        if not np.array_equal(np.diff(edges), self.episode_meta["length"]):
-            raise BadInput(f"{self.root}: meta/episodes and the data files disagree on the episodes' lengths")
-        return np.stack([edges[:-1], edges[1:]], axis=1)
+        bounds = np.stack([edges[:-1], edges[1:]], axis=1)
+        check_bounds(self, bounds)
+        return bounds
 
     @cached_property
     def tasks(self) -> list[str]:
@@ -253,5 +265,4 @@ class EpisodeDataset:
                         raise BadInput(f"{file}: column '{name}' holds no picture bytes")
                     yield picture
         except (pa.ArrowException, OSError, IndexError) as error:
-            reason = str(error).splitlines()[0]
-            raise BadInput(f"dataset file cannot be read (truncated?): {file}: {reason}") from None
+            raise unreadable(file, error) from None

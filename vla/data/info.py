@@ -5,12 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vla.data.unfinished import check_finished
 from vla.errors import BadInput
 
-__all__ = ["CODEBASE_VERSION", "DATA_PATH", "VIDEO_PATH", "read_info", "read_json"]
+__all__ = ["CODEBASE_VERSION", "COPY_AGAIN", "DATA_PATH", "VIDEO_PATH", "read_info", "read_json"]
 
 CODEBASE_VERSION = "v3.0"
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+COPY_AGAIN = "copy it again from where the dataset came from, or make the dataset anew"
+"""What helps where a file is missing or cut short."""
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 
 
@@ -19,11 +22,11 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BadInput(f"dataset file is missing: {path}") from None
+        raise BadInput(f"dataset file is missing: {path}; {COPY_AGAIN}") from None
     except OSError as error:
         raise BadInput(f"dataset file cannot be read: {path}: {error.strerror}") from None
     except ValueError as error:  # not JSON, or not text
-        raise BadInput(f"dataset file is not JSON (truncated?): {path}: {error}") from None
+        raise BadInput(f"dataset file is not JSON (truncated?): {path}: {error}; {COPY_AGAIN}") from None
     if not isinstance(found, dict):
         raise BadInput(f"dataset file does not hold a JSON object: {path}")
     return found
@@ -32,14 +35,15 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_info(root: Path) -> dict[str, Any]:
     """The checked content of `root`/meta/info.json. Raises BadInput naming the file and the key."""
     path = root / "meta" / "info.json"
+    check_finished(root)
     if not root.is_dir():
         raise BadInput(f"dataset folder does not exist: {root}")
     if not path.is_file():
-        raise BadInput(f"not a LeRobot v3 dataset, file is missing: {path}")
+        raise BadInput(f"not a LeRobot v3 dataset, file is missing: {path}; give the folder that holds meta/")
     info = read_json(path)
     for key in ("codebase_version", "fps", "features", "total_episodes", "total_frames"):
         if key not in info:
-            raise BadInput(f"{path} has no key '{key}'")
+            raise BadInput(f"{path} has no key '{key}'; {COPY_AGAIN}")
     version = info["codebase_version"]
     if not str(version).startswith(CODEBASE_VERSION):
         how = f": python scripts/data.py convert data={root} out=..." if str(version) == "v2.1" else ""

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from vla.data.counts import check_tasks
 from vla.data.episodes import EpisodeDataset
 from vla.data.language import EVENTS, PERSISTENT
-from vla.data.meaning import names_of
-from vla.data.stats_check import BOOKKEEPING, stats_disagreements
+from vla.data.motion import LEAST_ROWS, look_at_motion
+from vla.data.names import names_of
+from vla.data.stats_check import BOOKKEEPING, check_stats
 from vla.data.times import check_times
 from vla.data.video import VideoPlaces
 from vla.errors import BadInput
@@ -64,6 +66,7 @@ def inspect_robot(root: str | Path) -> RobotInspection:
         ("frames", f"{data.num_frames:,}: {_duration(seconds)} at {data.fps} fps"),
         *_cameras(data, found),
         *((what, _numbers(data, key, found)) for what, key in (("state", STATE), ("action", ACTION))),
+        *_motion(data),
         *_lengths(data, found),
         *_sentences(data, found),
         *_language(data, found),
@@ -144,6 +147,28 @@ def _numbers(data: EpisodeDataset, key: str, found: RobotInspection) -> str:
     return told + (f" ({units})" if units else "")
 
 
+def _motion(data: EpisodeDataset) -> list[tuple[str, str]]:
+    """What the numbers do tells their unit, and whether actions are places or steps; nothing else does."""
+    if STATE not in data.features or ACTION not in data.features:
+        return []
+    motion = look_at_motion(data)
+    if motion is None:  # what cannot be read is told as damage
+        few = data.num_frames < LEAST_ROWS
+        return [("action to state", f"unclear: fewer than {LEAST_ROWS} frames")] if few else []
+    kinds = Counter(motion.relations)
+    told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    return [
+        *(
+            (
+                f"  {what}, 98% within",
+                ", ".join(f"{a:.3g}..{b:.3g}" for a, b in zip(span.low, span.high, strict=True)),
+            )
+            for what, span in (("state", motion.spans[STATE]), ("action", motion.spans[ACTION]))
+        ),
+        ("action to state", motion.relation + (f" ({told})" if len(kinds) > 1 else "")),
+    ]
+
+
 def _lengths(data: EpisodeDataset, found: RobotInspection) -> list[tuple[str, str]]:
     bounds = found.look(_NONE, getattr, data, "episode_bounds")
     if not len(bounds):
@@ -164,13 +189,9 @@ def _lengths(data: EpisodeDataset, found: RobotInspection) -> list[tuple[str, st
 
 def _sentences(data: EpisodeDataset, found: RobotInspection) -> list[tuple[str, str]]:
     tasks = found.look([], getattr, data, "tasks")
-    columns = found.look({}, data.columns, ["task_index"])
+    numbers = found.look(None, check_tasks, data) if tasks else None
     bounds = found.look(_NONE, getattr, data, "episode_bounds")
-    if not tasks or not columns or not len(bounds):
-        return []
-    numbers = columns["task_index"].reshape(-1)
-    if numbers.min() < 0 or numbers.max() >= len(tasks):
-        found.damage.append(f"{data.root}: task_index {numbers.max()} is not in meta/tasks.parquet")
+    if not tasks or numbers is None or not len(bounds):
         return []
     words = Counter(word for task in tasks for word in task.lower().split())
     often = Counter(tasks[int(number)] for number in numbers[bounds[:, 0]]).most_common(3)
@@ -211,14 +232,16 @@ def _statistics(data: EpisodeDataset, found: RobotInspection) -> list[tuple[str,
     numeric = [name for name in data.features if _is_number(data, name) and name not in BOOKKEEPING]
     if any(f"'{name}'" in line for name in numeric for line in found.damage):
         return []  # what cannot be read or summed was told
-    wrong = found.look(None, stats_disagreements, data)
-    if wrong is None:
+    checked = found.look(None, check_stats, data)
+    if checked is None:
         return []
+    wrong, note = checked.wrong, [("", checked.note)] if checked.note else []
     if not wrong:
-        return [("meta/stats.json", "agrees with the data")]
+        return [("meta/stats.json", "agrees with the data"), *note]
     more = [("", f"and {len(wrong) - NAMED:,} more")] if len(wrong) > NAMED else []
     return [
         ("meta/stats.json", f"disagrees in {len(wrong):,} numbers, the worst first:"),
         *(("", str(each)) for each in wrong[:NAMED]),
         *more,
+        *note,
     ]

@@ -26,6 +26,7 @@ from vla.data.episodes import EpisodeDataset
 from vla.data.info import read_info
 from vla.data.lerobot_commit import Commit, apply_commit
 from vla.data.lerobot_stats import image_stats
+from vla.data.unfinished import STAGING, check_no_conversion, leave_note
 from vla.errors import BadInput
 
 __all__ = ["DEFAULT_FEATURES", "EpisodeWriter", "Feature", "encode_png"]
@@ -57,16 +58,22 @@ class EpisodeWriter:
 
     fps: control rate in Hz. features: LeRobot feature descriptions without DEFAULT_FEATURES; dtype ``image``
     is stored as PNG. A feature named ``subtask_index`` is filled from the strings in ``frames["subtask"]``.
+    command: of a conversion, the one that goes on after a stop; nothing else then adds to what it left.
     """
 
     def __init__(
-        self, root: str | Path, fps: int, features: Mapping[str, Feature], robot_type: str | None = None
+        self,
+        root: str | Path,
+        fps: int,
+        features: Mapping[str, Feature],
+        robot_type: str | None = None,
+        command: str | None = None,
     ) -> None:
         self.root = Path(root)
-        self.staging = self.root / ".staging"
+        self.staging = self.root / STAGING
         self.fps = fps
         self.features = {**features, **DEFAULT_FEATURES}
-        self.robot_type = robot_type
+        self.robot_type, self.command = robot_type, command
         self._given = dict(features)
 
     def write_episode(
@@ -92,6 +99,8 @@ class EpisodeWriter:
         path = self._staged_path(index)
         with _no_space_is_bad_input(path):
             self.staging.mkdir(parents=True, exist_ok=True)
+            if self.command is not None:
+                leave_note(self.staging, self.command)
             _write_aside(path, lambda aside: pq.write_table(table, aside, use_dictionary=False))
         return path
 
@@ -119,6 +128,8 @@ class EpisodeWriter:
 
         Without this, a lost meta file would let new episodes be written over old ones.
         """
+        if self.command is None:
+            check_no_conversion(self.root)
         apply_commit(self.root)
         info = self.root / "meta" / "info.json"
         if not info.exists():

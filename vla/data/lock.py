@@ -29,7 +29,7 @@ def alone_in(folder: Path, say: Callable[[str], None]) -> Iterator[bool]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             alone = True
         except BlockingIOError:
-            say(f"another process builds a decoded cache in {folder}; waiting for it")
+            say(f"another process checks or builds a decoded cache in {folder}; waiting for it")
             fcntl.flock(handle, fcntl.LOCK_EX)
             alone = True
         except OSError:

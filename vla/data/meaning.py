@@ -1,37 +1,44 @@
-"""Whether numbers of one key mean the same in several datasets: the same joints, in one order and rate."""
+"""Whether numbers of one key mean the same in several datasets: the same joints, order, rate and unit."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from vla.data.episodes import EpisodeDataset
+from vla.data.motion import look_at_motion
+from vla.data.motion_check import check_same_motion
+from vla.data.names import names_of
 from vla.errors import BadInput
 from vla.interfaces import ACTION, STATE
 
 __all__ = ["check_same_meaning", "names_of"]
 
 
-def names_of(feature: Mapping[str, Any]) -> list[str] | None:
-    """What each number of a feature is, where its dataset says so: ``names`` is a list, or lists by name."""
-    names = feature.get("names")
-    if isinstance(names, Mapping):
-        names = [name for part in names.values() for name in (part if isinstance(part, list) else [part])]
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        return None
-    return names if len(names) == feature["shape"][-1] else None
-
-
-def check_same_meaning(datasets: Sequence[EpisodeDataset], robots: Sequence[str] | None = None) -> None:
+def check_same_meaning(
+    datasets: Sequence[EpisodeDataset], robots: Sequence[str] | None = None, *, motion: bool = True
+) -> None:
     """Raise BadInput, naming both files and what to do, where two datasets of one robot disagree on the rate,
-    the width or the joints of their states or actions.
+    the width or the joints of their states or actions; or, from some rows of each, clearly on their units or
+    on whether actions are absolute or deltas.
 
     robots: which robot each dataset is of (the same word for all: one robot); left out, their robot_type.
-    Where a dataset does not name its joints, only rate and width can be compared.
+    motion: false for what info.json says alone. Where a dataset does not name its joints, their names are not
+    compared.
     """
     kinds = robots if robots is not None else [str(data.info.get("robot_type") or "") for data in datasets]
-    for number, (data, robot) in enumerate(zip(datasets, kinds, strict=True)):
-        others = [d for d, r in zip(datasets[:number], kinds, strict=False) if r == robot]
-        for other in others:
+    groups: dict[str, list[EpisodeDataset]] = {}
+    for data, robot in zip(datasets, kinds, strict=True):
+        for other in groups.setdefault(robot, []):
             _compare(other, data)
+        groups[robot].append(data)
+    for group in groups.values() if motion else ():
+        if len(group) > 1 and all(key in data.features for data in group for key in (STATE, ACTION)):
+            _compare_motion(group)
+
+
+def _compare_motion(group: Sequence[EpisodeDataset]) -> None:
+    seen = [(data.root, motion) for data in group if (motion := look_at_motion(data)) is not None]
+    for number, (root, motion) in enumerate(seen):
+        for other, before in seen[:number]:
+            check_same_motion(other, before, root, motion)
 
 
 def _compare(one: EpisodeDataset, other: EpisodeDataset) -> None:

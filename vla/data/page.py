@@ -44,6 +44,7 @@ figcaption{position:absolute;left:6px;bottom:6px;padding:0 6px;border-radius:6px
 .asked{color:var(--quiet)}
 svg{display:block;width:100%;height:72px;background:var(--ground);border-radius:6px;margin:4px 0}
 .legend{font-size:12px;line-height:1.6}
+audio{display:block;width:100%;height:36px;margin:0 0 8px}
 .legend span{white-space:nowrap;margin-right:10px}
 """
 _SIDE = 256
@@ -65,7 +66,8 @@ class Plot:
 @dataclass(frozen=True)
 class Card:
     """One sample. lines: (what was asked or is told, the answer), either may be empty. boxes: of the first
-    picture. captions: of the pictures. points: for each picture (x, y), in 0..1 of it."""
+    picture. captions: of the pictures. points: for each picture (x, y), in 0..1 of it. sound: the address
+    of one that a player is shown for."""
 
     pictures: Sequence[npt.NDArray[np.uint8]]
     lines: Sequence[tuple[str, str]]
@@ -74,6 +76,7 @@ class Card:
     captions: Sequence[str] = ()
     points: Sequence[Sequence[tuple[float, float]]] = ()
     plot: Plot | None = None
+    sound: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,8 @@ def _card(card: Card) -> str:
     )
     plot = _plot(card.plot) if card.plot is not None else ""
     note = f'<p class="quiet">{html.escape(card.note)}</p>' if card.note else ""
-    return f'<article>{shown}<div class="body">{lines}{plot}{note}</div></article>'
+    sound = f'<audio controls preload="none" src="{html.escape(card.sound)}"></audio>' if card.sound else ""
+    return f'<article>{shown}<div class="body">{sound}{lines}{plot}{note}</div></article>'
 
 
 def _figure(card: Card, number: int) -> str:

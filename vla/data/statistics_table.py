@@ -7,7 +7,7 @@ import numpy as np
 from vla.data.episodes import EpisodeDataset
 from vla.data.measured import chunk_sketches, column_sketches
 from vla.data.sketch import Sketch
-from vla.data.stats_check import BOOKKEEPING, stats_disagreements
+from vla.data.stats_check import BOOKKEEPING, check_stats
 from vla.errors import BadInput
 from vla.interfaces import ACTION
 
@@ -73,8 +73,9 @@ def measure(
 def against_stated(dataset: EpisodeDataset, tolerance: float) -> str:
     """What meta/stats.json says wrongly, a line for each number; training reads nothing from it."""
     try:
-        wrong = stats_disagreements(dataset, tolerance)
+        found = check_stats(dataset, tolerance)
     except BadInput as error:
         return str(error)
-    said = "\n".join(f"  {each}" for each in wrong)
-    return f"meta/stats.json disagrees:\n{said}" if wrong else "meta/stats.json agrees"
+    said = "".join(f"\n  {each}" for each in found.wrong)
+    lines = [f"meta/stats.json disagrees:{said}" if found.wrong else "meta/stats.json agrees"]
+    return "\n".join([*lines, f"  {found.note}"] if found.note else lines)

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
 from vla.data.episodes import EpisodeDataset
+from vla.data.tables import unreadable
 from vla.errors import BadInput
 from vla.interfaces import IMAGE_PREFIX
 
@@ -112,5 +113,4 @@ class StoredReader:
                 cells = stored.read_row_group(group, columns=[f"{self.name}.bytes"]).column(0)
             return pa.concat_arrays([chunk.field("bytes") for chunk in cells.chunks])
         except (pa.ArrowException, OSError, KeyError, AttributeError) as error:
-            reason = str(error).splitlines()[0]
-            raise BadInput(f"dataset file cannot be read (truncated?): {file}: {reason}") from None
+            raise unreadable(file, error) from None

@@ -9,9 +9,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vla.data.info import COPY_AGAIN
 from vla.errors import BadInput, did_you_mean
 
-__all__ = ["read_table", "to_numpy"]
+__all__ = ["read_table", "to_numpy", "unreadable"]
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -24,10 +25,15 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
             raise BadInput(f"{path} has no column '{missing[0]}'{hint}")
         return file.read(list(columns) if columns is not None else None)
     except FileNotFoundError:
-        raise BadInput(f"dataset file is missing: {path}") from None
+        raise BadInput(f"dataset file is missing: {path}; {COPY_AGAIN}") from None
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadInput(f"dataset file cannot be read (truncated or not parquet): {path}: {reason}") from None
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: Path, error: Exception) -> BadInput:
+    """The line for a parquet file that pyarrow cannot read."""
+    reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    return BadInput(f"dataset file cannot be read (truncated or not parquet): {path}: {reason}; {COPY_AGAIN}")
 
 
 def to_numpy(column: pa.ChunkedArray) -> npt.NDArray[Any]:

@@ -40,7 +40,8 @@ class WebDraws:
     """What is drawn from `source`, whose damaged records others stand in for.
 
     pictures: of its records, at the model's size. locations: in how many steps places are told. pack: a draw
-    is all turns of a record, beginning with any of them, instead of one.
+    is all turns of a record, beginning with any of them, instead of one. held: bool [records], those that are
+    never drawn; None for those of `held_out`. With a split of 0 they are not asked about either.
     """
 
     def __init__(
@@ -52,12 +53,13 @@ class WebDraws:
         seed: int,
         locations: int = 64,
         pack: bool = False,
+        held: npt.NDArray[np.bool_] | None = None,
     ) -> None:
         self.name, self.source, self.config = source.name, source, config
         self.pictures, self.ahead = pictures.first, pictures.ahead
         self.seed, self.locations, self.pack = seed, locations, pack
-        held = held_out(source, config, seed)
-        self.held: npt.NDArray[np.int64] = np.flatnonzero(held)
+        held = held_out(source, config, seed) if held is None else held
+        self.held: npt.NDArray[np.int64] = np.flatnonzero(held if config.split else held[:0])
         kept = np.flatnonzero(~held)
         if len(kept) == 0:
             raise BadInput(f"web.{self.name}: no record is left to train on (split={config.split} holds all)")

@@ -58,7 +58,8 @@ class ReadingConfig:
     `init`, whether the checkpoint's statistics of a robot that it knows stay (`keep`) or are taken from the
     data anew (`refit`). Those of a robot that it does not know always are. cache: decode all pictures once,
     into mapped files; else each as it is asked for (no disk space, but slower). memory: where decoded
-    pictures live; ``auto`` takes the GPU where they fit, else the mapped cache.
+    pictures live; ``auto`` takes the GPU where they fit, else the mapped cache. compare: whether datasets of
+    one robot are refused whose units, or whose kinds of action, clearly differ.
     """
 
     weights: tuple[float, ...] = ()
@@ -69,6 +70,7 @@ class ReadingConfig:
     validation_samples: int = 2048
     every: int = 1
     task: Literal["task", "subtask"] = "task"
+    compare: bool = True
     fit: Literal["sample", "all"] = "sample"
     statistics: Literal["keep", "refit"] = "keep"
     cache: bool = True

@@ -30,6 +30,7 @@ from vla.tokens.text import TextTokenizer
 from vla.training.batch_maker import BatchMaker
 from vla.training.fitting import fit, refit, with_new_robots
 from vla.training.run_config import RunConfig
+from vla.training.sentences import check_sentences
 from vla.training.web import open_web, web_draws, web_shares, web_words
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def read(
         processor = fit(model, tokenizer, data, frames, config)
     else:
         processor = refit(model, known[1], data, frames, config)
-    processor.words(data.tasks)  # a sentence that cannot be read is told now, not hours later
+    check_sentences(processor, data, known is None)  # told now, not hours later
     return Reading(model, processor, data, sources, frames, weights, held)
 
 
@@ -131,6 +132,7 @@ def open_chunks(config: RunConfig, datasets: Sequence[EpisodeDataset], model: VL
         model.history,
         model.robots,
         subtasks=reading.task == "subtask",
+        compare=reading.compare,
     )
     wanted = {ACTION: model.decoder.dim} | ({} if model.state is None else {STATE: model.state.dim})
     for source in sources:

@@ -25,6 +25,7 @@ from torch import nn
 from vla.data.batches import Prefetcher
 from vla.errors import BadInput
 from vla.folders import output_folder
+from vla.training.budget import Budget
 from vla.training.checkpoint import POLICY, Checkpoints, replace_folder
 from vla.training.config import TrainerConfig
 from vla.training.distributed import agree, rank, wait_for_all
@@ -73,6 +74,7 @@ class Trainer:
         prefetch: int = 2,
     ) -> None:
         self.config, self.out, self.seed = config, out, seed
+        self.budget = Budget.of(config)
         self.batches, self.roll_out, self.evaluate = batches, roll_out, evaluate
         self.identity = dict(identity or {})
         self.prefetch = prefetch
@@ -110,19 +112,23 @@ class Trainer:
     @property
     def total_steps(self) -> int:
         """Steps in the budget of samples."""
-        return -(-self.config.samples // self.config.batch)
+        return self.budget.steps
 
     def _save(self) -> None:
         if self._saved_step != self.step:
             state = {"samples": self.samples, "elapsed": self.elapsed, "identity": self.identity}
-            self.saver.save(self.step, state)
+            self.saver.save(self.step, {**state, "budget": self.budget.to_dict()})
             self._saved_step = self.step
 
-    def _resume(self) -> None:
+    def _resume(self) -> str | None:
+        """Go on from the newest checkpoint; returns what is to be said of the learning rate."""
         state = self.saver.resume(self.identity, self.out)
         if state is not None:
             self.step, self.elapsed = int(state["step"]), float(state["elapsed"])
             self._saved_step = self.step
+            where = self.step, self.elapsed
+            return self.budget.told_instead_of(state.get("budget"), self.config.optim, *where)
+        return None
 
     # -- the run -----------------------------------------------------------------------------------
 
@@ -132,9 +138,13 @@ class Trainer:
             return self._run()
 
     def _run(self) -> Path:
-        self._resume()
+        told = self._resume()
         first = rank() == 0
         progress = Progress(self.out, self.step, self.config) if first else Silence()
+        if self.step:
+            progress.say(f"resumed at step {self.step:,}, sample {self.samples:,} of {self.config.samples:,}")
+        if told is not None:
+            progress.say(told)
         started = time.monotonic()
         prefetcher = Prefetcher(self._portions, self.samples, self.config.batch, self.prefetch)
         try:
@@ -159,8 +169,6 @@ class Trainer:
         self.model.train()
         earlier = self.elapsed
         share = self._share()
-        if self.step:
-            progress.say(f"resumed at step {self.step:,}, sample {self.samples:,} of {self.config.samples:,}")
         while share < 1.0 and self.step < self.total_steps:
             with meter.waiting():
                 portions = next(prefetcher)
@@ -190,10 +198,7 @@ class Trainer:
 
     def _share(self) -> float:
         """0..1: how much of the run is done, by samples or by time, whichever is more."""
-        share = self.step / self.total_steps
-        if self.config.max_minutes:
-            share = max(share, self.elapsed / (60.0 * self.config.max_minutes))
-        return min(1.0, share)
+        return self.budget.share(self.step, self.elapsed)
 
     def _due(self, every: int) -> bool:
         """Whether this step has just passed a multiple of `every` samples."""

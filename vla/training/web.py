@@ -71,7 +71,15 @@ class _Readable:
                 self.coder.ids(said, turn.prompt if self.pack else "")
                 self.coder.prompts([turn.prompt])
         except BadInput as error:
-            raise Damaged(f"record {number}: {error}", "a text does not fit the model") from None
+            raise Damaged(
+                f"{self._place(number)}: {error}; shorten or reword it there, or let a new model read more",
+                "a text does not fit the model",
+            ) from None
+
+    def _place(self, number: int) -> str:
+        """The record's file and its number there, where the source is one of files."""
+        place = getattr(self.source.source, "place", None)
+        return f"record {number}" if place is None else str(place(number))
 
 
 def web_draws(sources: Mapping[str, WebSource], config: RunConfig, processor: Processor) -> list[WebDraws]:
@@ -79,12 +87,13 @@ def web_draws(sources: Mapping[str, WebSource], config: RunConfig, processor: Pr
     model, made = processor.config, []
     if sources and model.answer is None:
         raise BadInput(f"web data needs a model that answers in words, which init={config.init} does not")
+    split = max((each.split for each in config.web.values()), default=0.0)
     for name, source in sources.items():
         assert model.answer is not None
         settings = config.web[name]
         pictures = WebPictures(source, model.image.cameras[0].size, model.image, config.mixture.cache)
         readable = _Readable(pictures, processor, config.mixture.pack)
-        held = held_out(source, settings, config.seed)
+        held = held_out(source, settings, config.seed, split)
         guarded = Guarded(readable, config.mixture.skip, held)
         draws = WebDraws(
             guarded,
@@ -93,6 +102,7 @@ def web_draws(sources: Mapping[str, WebSource], config: RunConfig, processor: Pr
             seed=config.seed,
             locations=model.answer.locations,
             pack=config.mixture.pack,
+            held=held,
         )
         made.append(draws)
     return made

@@ -21,6 +21,10 @@ Floats = npt.NDArray[np.float64]
 
 _MARGIN = 0.05
 """Of the recorded range: what does not yet count as outside of it."""
+_ROUNDING = 1e-3
+"""Of its value: by so much a constant may be missed, which has no range."""
+_STIRS = 0.01
+"""A dimension moves, and is judged by its motion, if standing still would err by this share of its range."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,17 @@ class Measures:
     among: Floats
     motion_among: Floats
 
+    @property
+    def moving(self) -> npt.NDArray[np.bool_]:
+        """bool [D]: whether it moves in the recording, so that it can be judged by its motion."""
+        width = self.high - self.low
+        return (width > 0) & (self.still > _STIRS * width)
+
+    @property
+    def varies(self) -> npt.NDArray[np.bool_]:
+        """bool [D]: whether the predictions vary, beside what is recorded."""
+        return self.spread >= 1e-3 * self.recorded_spread
+
 
 def measure(
     found: Replayed, actions: npt.NDArray[np.float32], grippers: Sequence[int] = ()
@@ -74,7 +89,7 @@ def measure(
     difference = np.abs(predicted - recorded)
     first = np.abs(found.predicted - found.recorded)[:, 0][found.real[:, 0]].astype(np.float64)
     standing = np.where(targets, origin, recorded.mean(0))
-    margin = _MARGIN * np.nan_to_num(width)
+    margin = np.where(high > low, _MARGIN * (high - low), _ROUNDING * np.maximum(1.0, np.abs(low)))
     fit, slope, among = _relation(predicted, recorded)
     motion_fit, motion_slope, motion_among = _relation(predicted - origin, recorded - origin)
     return Measures(

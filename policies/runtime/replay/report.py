@@ -7,6 +7,7 @@ import numpy as np
 
 from policies.runtime.replay.checks import Setting
 from policies.runtime.replay.fitted import Fitted
+from policies.runtime.replay.grippers import undecided
 from policies.runtime.replay.measures import Measures
 from policies.runtime.replay.run import Replayed
 from policies.runtime.replay.verdicts import Verdict, skill
@@ -41,7 +42,7 @@ def report(
         lines.append(f"The error is {skill(measures):.2f} times that of standing still.")
     if len(found.frames) < FEW:
         lines.append(f"Fewer than {FEW} frames tell little: take what follows as a hint.")
-    lines += [NOT_JUDGED, ""]
+    lines += [" ".join([NOT_JUDGED, *undecided(setting, measures)]), ""]
     lines += [f"WARNING {verdict.kind}: {verdict.text}" for verdict in verdicts] or [
         "OK: nothing looks wrong."
     ]
@@ -61,6 +62,7 @@ def as_json(
         "warnings": [vars(verdict) for verdict in verdicts],
         "names": setting.names,
         "grippers": setting.grippers,
+        "undecided": undecided(setting, measures),
         "frames": _plain(found.frames),
         "holds": found.holds,
         "milliseconds": 1000 * found.seconds,

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from policies.runtime.replay.checks import Setting
 from policies.runtime.replay.fitted import Fitted, best_order
+from policies.runtime.replay.grippers import UNKNOWN
 from policies.runtime.replay.measures import Measures
 from policies.runtime.replay.run import Replayed
 
@@ -20,8 +21,6 @@ _FACTORS = {
     100.0: "percent against 0 to 1, or centimetres against metres",
     1000.0: "millimetres against metres",
 }
-_STIRS = 0.01
-"""A dimension moves, and is judged by its motion, if standing still would err by this share of its range."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def judge(
 
 def skill(measures: Measures) -> float:
     """The error over that of standing still, averaged over the dimensions that move; 0 is perfect."""
-    moving = _moving(measures)
+    moving = measures.moving
     if not moving.any():
         return 0.0
     return float(np.mean(measures.error[moving] / measures.still[moving]))
@@ -82,11 +81,6 @@ def judge_swap(pair: tuple[str, str], own: float, swapped: float) -> list[Verdic
         )
         return [Verdict("cameras", text)]
     return []
-
-
-def _moving(measures: Measures) -> npt.NDArray[np.bool_]:
-    width = measures.high - measures.low
-    return (width > 0) & (measures.still > _STIRS * width)
 
 
 def _statistics(found: Fitted, setting: Setting) -> list[Verdict]:
@@ -158,7 +152,7 @@ def _order(measures: Measures, setting: Setting, rest: Sequence[int]) -> list[Ve
 
 def _polarity(measures: Measures, setting: Setting, rest: Sequence[int]) -> list[Verdict]:
     """Correlation of something that moves: of a joint below -0.5, of a gripper below -0.3."""
-    moving, out = _moving(measures), []
+    moving, out = measures.moving, []
     against = [i for i in rest if moving[i] and measures.motion_fit[i] < -0.3]
     for gripper in (i for i in against if i in setting.grippers):
         text = (
@@ -178,7 +172,7 @@ def _polarity(measures: Measures, setting: Setting, rest: Sequence[int]) -> list
 def _scale(measures: Measures, setting: Setting, rest: Sequence[int]) -> list[Verdict]:
     """Predictions follow the data (correlation above 0.75), but are below 0.6 or above 1.7 times as large;
     or, where that can be told closely (above 0.9), below 0.8 or above 1.25 times."""
-    moving, found = _moving(measures), []
+    moving, found = measures.moving, []
     for i in (i for i in rest if moving[i]):
         for fit, slope in (
             (measures.fit[i], measures.slope[i]),
@@ -213,12 +207,20 @@ def _offset(measures: Measures, setting: Setting, rest: Sequence[int]) -> list[V
 
 def _constant(measures: Measures, setting: Setting, rest: Sequence[int]) -> list[Verdict]:
     """Predictions do not vary where the recorded ones do."""
-    moving = _moving(measures)
-    which = [i for i in rest if moving[i] and measures.spread[i] < 1e-3 * measures.recorded_spread[i]]
-    if not which:
-        return []
-    text = f"always the same, but not in the data: {_names(which, setting.names)}"
-    return [Verdict("constant", text, tuple(which))]
+    still = measures.moving & ~measures.varies
+    which = [i for i in rest if still[i] and i not in setting.grippers]
+    out = []
+    for i in (i for i in rest if still[i] and i in setting.grippers):
+        text = (
+            f"the gripper ({setting.names[i]}) is always {measures.predicted_low[i]:.3g}, but opens and "
+            "closes in the data: the policy was fitted to data in which it never moves, or has not learned "
+            f"it; {UNKNOWN}"
+        )
+        out.append(Verdict("constant", text, (i,)))
+    if which:
+        text = f"always the same, but not in the data: {_names(which, setting.names)}"
+        out.append(Verdict("constant", text, tuple(which)))
+    return out
 
 
 def _outside(measures: Measures, setting: Setting, rest: Sequence[int]) -> list[Verdict]:
@@ -226,8 +228,17 @@ def _outside(measures: Measures, setting: Setting, rest: Sequence[int]) -> list[
     which = [i for i in rest if measures.outside[i] > 0.05]
     if not which:
         return []
-    told = ", ".join(f"{setting.names[i]} {measures.outside[i]:.0%}" for i in which)
+    told = ", ".join(_out(measures, setting, i) for i in which)
     return [Verdict("outside", f"predictions lie outside of all that was recorded: {told}", tuple(which))]
+
+
+def _out(measures: Measures, setting: Setting, i: int) -> str:
+    share = f"{setting.names[i]} {measures.outside[i]:.0%}"
+    if measures.low[i] < measures.high[i]:
+        return share
+    low, high = measures.predicted_low[i], measures.predicted_high[i]
+    open_ = f"; {UNKNOWN}" if i in setting.grippers else ""
+    return f"{share} (always {measures.low[i]:.3g} in the data, {low:.3g} to {high:.3g} predicted{open_})"
 
 
 def _places(mask: npt.NDArray[np.bool_]) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 import errno
 import io
+import json
 import multiprocessing
 import os
 import time
@@ -14,7 +15,7 @@ from PIL import Image
 from synthetic_episodes import write_dataset
 
 from vla.configuration import ImageConfig
-from vla.data import cache
+from vla.data import cache, decoded_file
 from vla.data.cache import open_cache
 from vla.data.episodes import EpisodeDataset
 from vla.data.pictures import sized
@@ -82,12 +83,30 @@ def test_damage_is_found_and_mended(data: EpisodeDataset, damage: str) -> None:
     assert len(said) == 1 and "damaged" in said[0]
 
 
+def test_what_an_earlier_version_kept_is_decoded_once_more(data: EpisodeDataset) -> None:
+    before = open_cache(data, "front", workers=1).copy()
+    [note] = (data.root / ".cache").glob("*.json")
+    note.write_text(json.dumps({"every": 1, "shape": list(before.shape), "checks": {}}))
+    said: list[str] = []
+    for _ in range(2):
+        np.testing.assert_array_equal(open_cache(data, "front", workers=1, say=said.append), before)
+    assert len(said) == 1 and "earlier version" in said[0] and "decoding again" in said[0]
+
+
+def test_an_untouched_cache_is_mapped_without_reading_it(
+    data: EpisodeDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_cache(data, "front", workers=1)
+    monkeypatch.setattr(decoded_file, "_read", lambda *_: pytest.fail("read again"))
+    open_cache(data, "front", workers=1, say=pytest.fail)
+
+
 def test_new_episodes_make_a_new_cache(data: EpisodeDataset) -> None:
     open_cache(data, "front", workers=1)
     write_dataset(data.root, [4], first=2)
     grown = EpisodeDataset(data.root)
     assert open_cache(grown, "front", workers=1).shape[0] == 15
-    assert len(list((data.root / ".cache").glob("*front*.u8"))) == 1
+    assert len(list((data.root / ".cache").glob("*front*"))) == 3  # pictures, note and stamp
 
 
 def _open_and_count(root: str, barrier: Any, built: Any, sums: Any) -> None:
@@ -119,7 +138,7 @@ def test_of_processes_that_start_at_once_one_builds(data: EpisodeDataset) -> Non
     assert len(set(found)) == 1
     built.get(timeout=5)
     assert built.empty()
-    assert sorted(path.suffix for path in (data.root / ".cache").iterdir()) == [".json", ".u8"]
+    assert sorted(path.suffix for path in (data.root / ".cache").iterdir()) == [".json", ".stamp", ".u8"]
 
 
 def test_a_cache_of_another_resolution_is_not_taken(data: EpisodeDataset) -> None:

@@ -231,7 +231,7 @@ def test_a_task_must_be_a_sentence(broken: Path, sentence: str | None) -> None:
 def test_lengths_must_agree(broken: Path) -> None:
     path = broken / "meta/episodes/chunk-000/file-000.parquet"
     _recolumn(path, "length", pa.array([5, 4, 6]))
-    assert "disagree on the episodes' lengths" in _one_line(broken)
+    assert "'length' of episode 1 is 4, but the data files hold 3 frames" in _one_line(broken)
     _recolumn(path, "length", pa.array([5, 4, 7]))
     assert "sum up to 16 frames" in _one_line(broken)
     _recolumn(path, "data/file_index", pa.nulls(3, pa.int64()))

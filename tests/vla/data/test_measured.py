@@ -5,15 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from synthetic_episodes import write_dataset
 
 from vla.data import measured as module
 from vla.data.batches import ChunkData, Source
 from vla.data.episodes import EpisodeDataset
+from vla.data.inspection import inspect_robot
 from vla.data.measured import chunk_sketches, column_sketches, combine, measured
 from vla.data.statistics import FeatureStatistics
-from vla.data.stats_check import stats_disagreements
+from vla.data.statistics_table import against_stated
+from vla.data.stats_check import check_stats
 from vla.errors import BadInput
 from vla.interfaces import ACTION
 
@@ -121,14 +124,14 @@ def test_for_training_it_is_what_the_sample_tells_of_all_frames(root: Path, othe
 def test_stats_json_is_checked_against_the_data(root: Path) -> None:
     dataset, path = EpisodeDataset(root), root / "meta" / "stats.json"
     kept = path.read_text()
-    assert stats_disagreements(dataset) == []
+    assert check_stats(dataset).wrong == check_stats(dataset).averaged == []
     try:
         stats = json.loads(kept)
         stats[ACTION]["q99"][2] += 50.0
         stats[ACTION]["std"][5] *= np.pi / 180
         stats["observation.state"]["mean"][0] = float("nan")
         path.write_text(json.dumps(stats))
-        lines = [str(one) for one in stats_disagreements(dataset)]
+        lines = [str(one) for one in check_stats(dataset).wrong]
         assert len(lines) == 3
         assert lines[0].startswith("observation.state[0] (shoulder_pan.pos): mean is nan in meta/stats.json")
         assert any(f"{ACTION}[5] (gripper.pos): std is" in line for line in lines)
@@ -136,11 +139,11 @@ def test_stats_json_is_checked_against_the_data(root: Path) -> None:
         stats[ACTION]["q99"] = stats[ACTION]["q99"][:2]
         path.write_text(json.dumps(stats))
         with pytest.raises(BadInput, match=r"'q99' of 'action' must be a list of 6 numbers, not 2"):
-            stats_disagreements(dataset)
+            check_stats(dataset)
         del stats[ACTION]
         path.write_text(json.dumps(stats))
         with pytest.raises(BadInput, match="says nothing of feature 'action'"):
-            stats_disagreements(dataset)
+            check_stats(dataset)
     finally:
         path.write_text(kept)
 
@@ -150,3 +153,28 @@ def test_columns_are_measured_as_they_are(root: Path) -> None:
     found = column_sketches(dataset, [ACTION, "annotation.valid"])
     same(found[ACTION].statistics(), FeatureStatistics.from_array(dataset.columns([ACTION])[ACTION]))
     assert found["annotation.valid"].shape == (1,)
+
+
+def test_quantiles_that_lerobot_averaged_are_told_and_are_no_warning(tmp_path: Path) -> None:
+    """As it puts episodes together: means, deviations and ends exactly, quantiles by their average."""
+    root = write_dataset(tmp_path / "set", [9, 4, 12])
+    dataset, path = EpisodeDataset(root), root / "meta" / "stats.json"
+    rows = pq.read_table(root / "meta/episodes/chunk-000/file-000.parquet").to_pylist()
+    stats = json.loads(path.read_text())
+    lengths = np.array([row["length"] for row in rows])
+    for name in (ACTION, "observation.state"):
+        for key in ("q01", "q10", "q50", "q90", "q99"):
+            each = np.array([row[f"stats/{name}/{key}"] for row in rows])
+            stats[name][key] = ((each * lengths[:, None]).sum(0) / lengths.sum()).tolist()
+    path.write_text(json.dumps(stats))
+    found = check_stats(dataset)
+    assert found.wrong == [] and {one.statistic for one in found.averaged} >= {"q01", "q99"}
+    assert f"{len(found.averaged)} of its quantiles (q01 to q99)" in found.note and "\n" not in found.note
+    assert f"{found.averaged[0].share:.1%} of a range" in found.note and "LeRobot averages them" in found.note
+    for told in (against_stated(dataset, 0.01), str(inspect_robot(root).rows)):
+        assert "agrees" in told and "disagree" not in told and found.note in told
+    assert inspect_robot(root).damage == []
+    stats[ACTION]["q50"][1] = -1e4  # no average of anything that is there
+    stats[ACTION]["max"][0] += 30.0
+    path.write_text(json.dumps(stats))
+    assert {(one.statistic, one.index) for one in check_stats(dataset).wrong} == {("q50", 1), ("max", 0)}

@@ -26,6 +26,7 @@ from vla.data.info import CODEBASE_VERSION, DATA_PATH, VIDEO_PATH
 from vla.data.lerobot_commit import listed, name_table
 from vla.data.lerobot_stats import aggregate, vector_stats
 from vla.data.tables import read_table, to_numpy
+from vla.data.unfinished import aside_of, leave_note, remove_note
 from vla.data.video import VideoPlaces
 from vla.errors import BadInput
 from vla.folders import output_folder, writable_folder
@@ -50,12 +51,13 @@ class _Group:
         return {"chunk_index": self.number // CHUNK, "file_index": self.number % CHUNK}
 
 
-def convert_v21(source: str | Path, target: str | Path) -> Path:
+def convert_v21(source: str | Path, target: str | Path, command: str | None = None) -> Path:
     """Make the v3 folder `target` of the v2.1 folder `source`; returns `target`.
 
     Episodes, frames, tasks and pictures stay what they were; statistics of numbers are computed anew, with
-    quantiles. Run again after a stop, it goes on; run again when done, it does nothing. Raises BadInput for
-    a source that is no v2.1 folder or is damaged, and for a target that holds something else.
+    quantiles. Run again after a stop, it goes on; run again when done, it does nothing. command: what
+    whoever finds it half-made is told to run. Raises BadInput for a source that is no v2.1 folder or is
+    damaged, and for a target that holds something else.
     """
     legacy, target = read_legacy(Path(source)), Path(target)
     if (target / "meta" / "info.json").is_file():
@@ -66,15 +68,17 @@ def convert_v21(source: str | Path, target: str | Path) -> Path:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise BadInput(f"{target} is not an empty folder; give another")
     writable_folder(target.parent)
-    aside = target.with_name(f".{target.name}.unfinished")
+    aside = aside_of(target)
     with output_folder(aside):
         plan = aside / "plan.json"
         if not plan.is_file() or plan.read_text() != legacy.mark:  # of another state of the source
             for path in aside.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             plan.write_text(legacy.mark)
+        leave_note(aside, command or f"python scripts/data.py convert data={source} out={target}")
         _fill(aside, legacy)
         plan.unlink()
+        remove_note(aside)
         if target.exists():
             target.rmdir()
         os.replace(aside, target)

@@ -14,7 +14,7 @@ import pyarrow.types as pt
 
 from vla.data.info import read_json
 from vla.data.lerobot_stats import FeatureStats
-from vla.data.tables import read_table
+from vla.data.tables import read_table, to_numpy
 from vla.errors import BadInput
 
 __all__ = ["VERSION", "Legacy", "read_legacy"]
@@ -90,11 +90,23 @@ class Legacy:
         ):
             if not np.array_equal(table[name].to_numpy(), wanted):
                 raise BadInput(f"{path}: column '{name}' does not count on from the episodes before")
+        self._check_finite(table, path, episode)
         for name in [n for n in names if self.features[n]["dtype"] == "image"]:
             table = table.set_column(
                 table.column_names.index(name), name, self._pictures(table[name], path, name)
             )
         return table.replace_schema_metadata(None)
+
+    def _check_finite(self, table: pa.Table, path: Path, episode: int) -> None:
+        """No number may be missing or infinite: neither training nor statistics could be had of it."""
+        for name in self.numeric:
+            length, column = len(table), table[name]
+            if column.null_count:
+                frame = int(np.argmax(np.asarray(column.is_null())))
+                raise BadInput(_no_number(path, episode, frame, name, "is empty"))
+            finite = np.isfinite(to_numpy(column)).reshape(length, -1).all(1)
+            if not finite.all():
+                raise BadInput(_no_number(path, episode, int(np.argmin(finite)), name, "is not finite"))
 
     def _pictures(self, column: pa.ChunkedArray, path: Path, name: str) -> pa.Array:
         """Pictures that lie beside the table are taken into it."""
@@ -152,6 +164,13 @@ def read_legacy(root: Path) -> Legacy:
         for row in stats
     ]
     return Legacy(root, info, episodes, tasks, arrays)
+
+
+def _no_number(path: Path, episode: int, frame: int, name: str, what: str) -> str:
+    return (
+        f"{path}: '{name}' {what} at frame {frame} of episode {episode}; write "
+        "the true numbers into that file, or take that episode out of the dataset, before converting"
+    )
 
 
 def _numbered(root: Path, name: str, number: str, needed: Sequence[str]) -> list[dict[str, Any]]:

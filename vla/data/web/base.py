@@ -3,16 +3,23 @@
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import quote
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
 
 from vla.configuration.web import WebConfig
 from vla.data.web.damage import Fault
 from vla.data.web.decoding import decode
 from vla.data.web.files import cache_folder, fetched, is_url
+from vla.data.web.index_cache import kept
+from vla.data.web.picture_names import PictureNames, named_pictures
 from vla.data.web.sample import Damaged, Turn, WebSample
 from vla.data.web.texts import checked
 from vla.errors import BadInput
@@ -26,11 +33,14 @@ _NOT_DATA = ("path", "weight", "loss", "split", "prompts", "cache", "annotations
 @dataclass(frozen=True)
 class Raw:
     """A record before anything is checked or decoded. pictures: each gives the bytes of one when called.
-    spoken: of how many pictures the texts speak, 0 where they do not tell."""
+    spoken: of how many pictures the texts speak, 0 where they do not tell. sizes: (width, height) of its
+    first picture, `named`, where the record tells them as what its boxes are told in."""
 
     turns: tuple[Turn, ...]
     pictures: tuple[Callable[[], bytes], ...] = ()
     spoken: int = 0
+    sizes: tuple[tuple[float, float], ...] = ()
+    named: str = ""
 
 
 class FileSource(ABC):
@@ -62,6 +72,7 @@ class FileSource(ABC):
         try:
             raw, turns = self._checked(number)
             pictures = tuple(decode(read(), self.config.max_side) for read in raw.pictures)
+            _compare(raw, pictures)
         except Fault as fault:
             raise self._damaged(number, fault) from None
         return WebSample(pictures, turns, self.place(number))
@@ -96,8 +107,7 @@ class FileSource(ABC):
     def identity(self) -> str:
         """16 hex digits of the files' names and sizes (of those in the pictures' folder too) and the settings
         that decide what a record is."""
-        settings = {key: value for key, value in asdict(self.config).items() if key not in _NOT_DATA}
-        digest = hashlib.sha256(repr(sorted(settings.items())).encode())
+        digest = hashlib.sha256(self._settings())
         for file in self.files:
             digest.update(f"{file.name}:{file.stat().st_size}\n".encode())
         digest.update(self.inside())
@@ -107,6 +117,27 @@ class FileSource(ABC):
             for line in _listing(self.config.images):
                 digest.update(line.encode())
         return digest.hexdigest()[:16]
+
+    def names(self) -> Iterable[Iterable[Any]]:
+        """What each record, of all files, calls its pictures; nothing where they lie in the records."""
+        return ()
+
+    @cached_property
+    def named(self) -> PictureNames:
+        """See `NamesPictures`. Found once, which may need a pass over the files, and kept."""
+        records = self.names()
+        if isinstance(records, tuple):
+            return named_pictures(records, self.config.images)
+        state = hashlib.sha256(self._settings() + os.path.abspath(self.config.images).encode())
+        for file in self.files:
+            stat = file.stat()
+            state.update(f"{file}:{stat.st_size}:{stat.st_mtime_ns}\n".encode())
+        bar = tqdm(
+            records, f"names in {self.name}", self.count(), unit=" records", mininterval=1.0, delay=2.0
+        )
+        kind = f"names 1 {state.hexdigest()[:16]}"
+        build = partial(named_pictures, bar, self.config.images)
+        return PictureNames(**kept(self.files[0], kind, self.cache, lambda: vars(build())))
 
     def inside(self) -> bytes:
         """What else tells the data's state, where a kind knows more than its files' sizes."""
@@ -133,6 +164,11 @@ class FileSource(ABC):
             return partial(_from_url, images.rstrip("/") + "/" + quote(str(path)), self.cache)
         return partial(_from_file, Path(images) / path)
 
+    def _settings(self) -> bytes:
+        """Those that decide what a record is."""
+        settings = {key: value for key, value in asdict(self.config).items() if key not in _NOT_DATA}
+        return repr(sorted(settings.items())).encode()
+
     def _checked(self, number: int) -> tuple[Raw, tuple[Turn, ...]]:
         if not 0 <= number < len(self):
             raise IndexError(number)
@@ -144,6 +180,15 @@ class FileSource(ABC):
 
     def _damaged(self, number: int, fault: Fault) -> Damaged:
         return Damaged(f"{self.place(number)}: {fault}", fault.kind)
+
+
+def _compare(raw: Raw, pictures: Sequence[npt.NDArray[np.uint8]]) -> None:
+    """Raises Fault where the first picture has another size than its boxes are told in."""
+    for width, height in raw.sizes:
+        real_height, real_width = pictures[0].shape[:2]
+        if (real_width, real_height) != (width, height):
+            sizes = f"{raw.named}: {real_width} x {real_height}, not {width:g} x {height:g}"
+            raise Fault("the picture has another size than the record says, so its boxes are wrong", sizes)
 
 
 def _from_file(path: Path) -> bytes:

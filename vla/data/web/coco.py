@@ -4,6 +4,7 @@ A record is a picture with all its captions, each a turn without a prompt; so th
 never parted between training and validation.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from vla.configuration.web import CocoConfig
@@ -41,6 +42,10 @@ class Coco(FileSource):
         """File, record and picture."""
         file, image, _ = self._records[number]
         return f"{file}: record {number} ({image})"
+
+    def names(self) -> Iterator[list[Any]]:
+        """See `FileSource`."""
+        return ([image] for _, image, _ in self._records)
 
     def raw(self, number: int) -> Raw:
         """One picture's captions. Raises Fault."""

@@ -7,7 +7,7 @@ it is), each up to the next picture and cut to `context` words. So a model learn
 what to say after what it sees. A document without any picture is one record of text alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from vla.data.web.index_cache import kept
 from vla.data.web.json_records import JsonRecords
 from vla.data.web.llava import ENDINGS, JsonFiles
 from vla.data.web.sample import Turn
-from vla.data.web.tables import open_table, stored_picture
+from vla.data.web.tables import name_in, open_table, stored_picture
 
 __all__ = ["Documents"]
 
@@ -81,6 +81,20 @@ class Documents(FileSource):
             where = file.place(there)
         return where if spot < 0 else f"{where}, picture at {spot}"
 
+    def names(self) -> Iterator[list[str | None]]:
+        """See `FileSource`: the one picture of each record."""
+        pages: Iterable[list[str | None]]
+        if self._records is None:
+            pages = self._table.names()
+        else:
+            pages = ([name_in(cell) for cell in _list(page.get("images"))] for page in self._records.each())
+        ends = np.searchsorted(self._page, np.arange(1, self._page[-1] + 2))  # of each page's records
+        begin = 0
+        for end, names in zip(ends.tolist(), pages, strict=True):
+            for spot in self._spot[begin:end].tolist():
+                yield names[spot : spot + 1] if spot >= 0 else []
+            begin = end
+
     def raw(self, number: int) -> Raw:
         """One picture between its texts. Raises Fault."""
         page, spot = int(self._page[number]), int(self._spot[number])
@@ -110,6 +124,10 @@ def _is_table(paths: tuple[str, ...]) -> bool:
         Path(path).is_dir() and any(file.suffix in ENDINGS[1:] for file in Path(path).iterdir())
         for path in paths
     )
+
+
+def _list(cells: Any) -> list[Any]:
+    return cells if isinstance(cells, list) else []
 
 
 def _texts(content: dict[str, Any]) -> list[str | None]:

@@ -98,11 +98,14 @@ class Guarded:
         return int(self._good.sum()) + len(self.damaged)
 
     def summary(self) -> str:
-        """One line: how many records were damaged, by kind."""
+        """One line: how many records were damaged, by kind. What other ranks read, or an earlier process
+        before a resume, is not known here, and the line says so."""
         kinds = Counter(error.kind for error in self.damaged.values()).most_common()
         told = "; ".join(f"{count:,} x {kind}" for kind, count in kinds)
-        return f"web.{self.name}: {len(self.damaged):,} of {self.tried:,} records damaged" + (
-            f" ({told})" if told else ""
+        return (
+            f"web.{self.name}: {len(self.damaged):,} of {self.tried:,} records damaged"
+            + (f" ({told})" if told else "")
+            + "; counted are those that this process has read"
         )
 
     def _try(self, number: int) -> WebSample | None:

@@ -7,6 +7,9 @@
 any other form of vla/data/web/texts.py will do.
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 
 from vla.configuration.web import LlavaConfig
@@ -35,6 +38,11 @@ class JsonFiles:
         part = int(np.searchsorted(self._last, number, side="right"))
         return self.parts[part], number - (int(self._last[part - 1]) if part else 0)
 
+    def each(self) -> Iterator[dict[str, Any]]:
+        """See `JsonRecords`."""
+        for part in self.parts:
+            yield from part.each()
+
 
 class Llava(FileSource):
     """A `WebSource` on LLaVA's JSON."""
@@ -52,11 +60,18 @@ class Llava(FileSource):
         file, there = self._records.find(number)
         return file.place(there)
 
+    def names(self) -> Iterator[list[Any]]:
+        """See `FileSource`."""
+        return map(_names, self._records.each())
+
     def raw(self, number: int) -> Raw:
         """One conversation. Raises Fault."""
         file, there = self._records.find(number)
         record = file[there]
-        named = record.get("image") or record.get("images") or []
-        names = named if isinstance(named, list) else [named]
         turns, spoken = turns_of(record)
-        return Raw(turns, tuple(self.picture(each) for each in names), spoken)
+        return Raw(turns, tuple(self.picture(each) for each in _names(record)), spoken)
+
+
+def _names(record: dict[str, Any]) -> list[Any]:
+    named = record.get("image") or record.get("images") or []
+    return named if isinstance(named, list) else [named]

@@ -1,7 +1,7 @@
 """FineVision, the Cauldron and their like: a row has ``images`` (list of pictures) and ``texts`` (list of
 {user, assistant}), or another form of vla/data/web/texts.py in a column of that name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from vla.configuration.web import ParquetConfig
@@ -30,6 +30,10 @@ class Parquet(FileSource):
     def place(self, number: int) -> str:
         """Table and row."""
         return f"{self.config.paths[0]}: row {number}"
+
+    def names(self) -> Iterator[list[str | None]]:
+        """See `FileSource`."""
+        return self._table.names()
 
     def raw(self, number: int) -> Raw:
         """One row. Raises Fault."""

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from vla.errors import BadInput
 
-__all__ = ["Box", "Damaged", "Turn", "WebSample", "WebSource"]
+if TYPE_CHECKING:
+    from vla.data.web.picture_names import PictureNames
+
+__all__ = ["Box", "Damaged", "NamesPictures", "Turn", "WebSample", "WebSource"]
 
 
 class Damaged(BadInput):
@@ -90,4 +93,14 @@ class WebSource(Protocol):
     @property
     def identity(self) -> str:
         """Some hex digits that change whenever the data does (names and sizes of its files are enough)."""
+        ...
+
+
+@runtime_checkable
+class NamesPictures(Protocol):
+    """A `WebSource` that can say which pictures its records name, without decoding any."""
+
+    @property
+    def named(self) -> "PictureNames":
+        """Of all records, beyond `limit` too."""
         ...

@@ -1,13 +1,14 @@
 """Records -> WebDataset shards: tar files of some thousand records that the webdataset library reads too.
 
 A record is the files of one key, side by side in the tar: ``000000007.png`` (or ``.jpg``; several pictures:
-``000000007.0.png``, ``000000007.1.png``; none for text alone) and ``000000007.json``::
+``000000007.0.png``, ``000000007.1.png``) and ``000000007.json``::
 
     {"turns": [{"prompt": "where is the red cube", "answer": "{box}", "boxes": [[0.1, 0.2, 0.3, 0.4]],
                 "others": ["..."]}]}
 
 boxes: left, top, right, bottom in 0..1 of the picture (`Box`). Each ``{box}`` in an answer stands for the
 next of them, told in the model's own location words. others: answers that are as right. Both may be left out.
+Text alone has ``"images": []`` beside the turns, which tells it from a record whose picture was lost.
 Readers take ``{"caption": "..."}``, LLaVA's ``conversations`` and a plain ``key.txt`` caption too.
 
 A shard is written aside and renamed, so one that has its name is whole; the same samples give the same bytes.
@@ -133,7 +134,9 @@ def _files(key: str, sample: WebSample, encoding: Encoding, quality: int) -> dic
     files: dict[str, Any] = {"__key__": key}
     for place, picture in enumerate(sample.images):
         files[f"{place}.{ending}" if several else ending] = _encode(picture, encoding, quality)
-    content = {"turns": [_plain(turn) for turn in sample.turns]}
+    content: dict[str, Any] = {"turns": [_plain(turn) for turn in sample.turns]}
+    if not sample.images:
+        content["images"] = []
     files["json"] = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
     return files
 

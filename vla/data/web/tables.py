@@ -4,6 +4,7 @@ A folder made by ``save_to_disk`` is read in place. Parquet files, which allow n
 once as Arrow files into the cache folder (of about their own size); that is the library's own way.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from vla.data.web.files import cache_folder, is_url, local_files
 from vla.errors import BadInput, did_you_mean
 from vla.optional import need
 
-__all__ = ["Table", "open_table", "stored_picture"]
+__all__ = ["Table", "name_in", "open_table", "stored_picture"]
 
 MADE_BY = ("state.json", "dataset_dict.json")
 """What save_to_disk leaves in its folder."""
@@ -42,6 +43,15 @@ class Table:
         held = _read(self._rows.select_columns([self.images]), row)[self.images]
         return held if isinstance(held, list) else [] if held is None else [held]
 
+    def names(self) -> Iterator[list[str | None]]:
+        """What each row calls its pictures, None for one in the row itself; no picture's bytes are read."""
+        if self.images is None:
+            yield from ([] for _ in range(len(self)))
+            return
+        for part in self._rows.select_columns([self.images]).iter(batch_size=1000):
+            for chunk in part.column(0).chunks:
+                yield from _names(chunk)
+
 
 def open_table(name: str, paths: tuple[str, ...], part: str, cache: str) -> Table:
     """Open the folder that was saved, or the parquet files. Raises BadInput."""
@@ -68,6 +78,15 @@ def open_table(name: str, paths: tuple[str, ...], part: str, cache: str) -> Tabl
         if bars:
             datasets.enable_progress_bars()
     return Table(rows, files, ("images", "image"))
+
+
+def name_in(cell: Any) -> str | None:
+    """The name that `stored_picture` gives, None where it gives none."""
+    try:
+        held = stored_picture(cell)
+    except Fault:
+        return None
+    return held if isinstance(held, str) else None
 
 
 def stored_picture(cell: Any) -> bytes | str:
@@ -109,3 +128,34 @@ def _read(rows: Any, row: int) -> dict[str, Any]:
         return rows[row].to_pylist()[0]
     except Exception as error:  # whatever Arrow meets in a damaged file
         raise Fault("the row cannot be read", str(error).splitlines()[0] if str(error) else "") from None
+
+
+def _names(cells: Any) -> list[list[str | None]]:
+    """Of each cell of an Arrow array of pictures, or of lists of them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = cells.type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        lengths = pc.fill_null(pc.list_value_length(cells), 0).to_pylist()
+        names = iter(_flat(cells.flatten()))
+        return [[next(names) for _ in range(length)] for length in lengths]
+    return [[name] for name in _flat(cells)]
+
+
+def _flat(cells: Any) -> list[str | None]:
+    """As `name_in` of each cell."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_struct(cells.type):
+        fields = {field.name for field in cells.type}
+        if "path" not in fields:
+            return [None] * len(cells)
+        names = pc.struct_field(cells, "path")
+        if "bytes" in fields:
+            held = pc.fill_null(pc.binary_length(pc.struct_field(cells, "bytes")), 0)
+            names = pc.if_else(pc.greater(held, 0), None, names)
+        return names.to_pylist()
+    texts = pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)
+    return cells.to_pylist() if texts else [None] * len(cells)

@@ -71,10 +71,14 @@ def index_shard(path: Path) -> ShardIndex:
                     places.append((member.offset_data, member.size))
             except tarfile.TarError:
                 cut = True
-    except (tarfile.TarError, OSError) as error:
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read ({error.strerror or error})") from None
+    except tarfile.TarError as error:
         if length and _magic(path) == b"\x1f\x8b":
             raise BadInput(f"{path} is compressed, which allows no random access: gunzip it") from None
-        raise BadInput(f"{path} is not a tar file ({error})") from None
+        raise _no_tar(path, f"{error}" if length else "it has 0 bytes") from None
+    if end == 0 and length > tarfile.RECORDSIZE:  # a whole one without members is no larger
+        raise _no_tar(path, "it begins with zeros")
     with path.open("rb") as file:
         file.seek(end)
         cut |= file.read(512) != bytes(512)  # a whole archive ends with blocks of zeros
@@ -88,6 +92,10 @@ def index_shard(path: Path) -> ShardIndex:
         sizes=sizes,
         cut=np.array(cut),
     )
+
+
+def _no_tar(path: Path, reason: str) -> BadInput:
+    return BadInput(f"{path} is not a tar file ({reason}): download it again, or remove it")
 
 
 def _bytes(texts: Iterable[str]) -> npt.NDArray[np.bytes_]:

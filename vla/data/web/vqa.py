@@ -5,6 +5,7 @@ A record is a picture with all its questions. A turn's answer is the one that mo
 all ten, repeated as they were given, since the score min(1, same answers / 3) counts them.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from vla.configuration.web import VqaConfig
@@ -48,14 +49,25 @@ class Vqa(FileSource):
         file, image, _, _ = self._records[number]
         return f"{file}: record {number} (image_id {image})"
 
+    def names(self) -> Iterator[list[str]]:
+        """See `FileSource`."""
+        for number in range(len(self._records)):
+            try:
+                yield [self._name(number)]
+            except Fault:
+                yield []
+
     def raw(self, number: int) -> Raw:
         """One picture's questions. Raises Fault."""
-        _, image, subtype, pairs = self._records[number]
+        named, pairs = self._name(number), self._records[number][3]
+        return Raw(tuple(_turn(question, answer) for question, answer in pairs), (self.picture(named),))
+
+    def _name(self, number: int) -> str:
+        _, image, subtype, _ = self._records[number]
         try:
-            named = self.config.file_name.format(image_id=image, data_subtype=subtype)
+            return self.config.file_name.format(image_id=image, data_subtype=subtype)
         except (ValueError, TypeError):
             raise Fault("image_id does not fit file_name", f"{image!r:.40}") from None
-        return Raw(tuple(_turn(question, answer) for question, answer in pairs), (self.picture(named),))
 
 
 def _turn(question: Any, answer: Any) -> Turn:

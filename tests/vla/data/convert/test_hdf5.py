@@ -1,6 +1,7 @@
 """HDF5 demos of LIBERO and robomimic become LeRobot v3 folders."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from vla.data.convert import Hdf5Settings, convert_hdf5
 from vla.data.convert.hdf5 import instruction_of
+from vla.data.episodes import EpisodeDataset
 from vla.data.lerobot_writer import EpisodeWriter
 from vla.data.pictures_source import open_pictures
 from vla.errors import BadInput
@@ -164,7 +166,73 @@ def test_what_is_no_such_file_is_named(file: Path, tmp_path: Path) -> None:
 
 
 def test_an_unknown_key_is_named(file: Path) -> None:
-    with pytest.raises(BadInput, match=r"no 'agentview'.*agentview_rgb"):
+    with pytest.raises(BadInput, match=r"no camera 'agentview' .*agentview_rgb"):
         convert_hdf5([file], file.with_name("out"), Hdf5Settings({"agentview": "front"}))
+    with pytest.raises(BadInput, match=r"no 'action' .*'actions'.*hdf5.action="):
+        convert_hdf5([file], file.with_name("out"), Hdf5Settings(action="action"))
     with pytest.raises(BadInput, match="orientation='up'"):
         Hdf5Settings(orientation="up")  # type: ignore[arg-type]
+
+
+def _spoil(file: Path, demo: str = "demo_2") -> None:
+    with h5py.File(file, "a") as stored:
+        values = stored[f"data/{demo}/actions"][()]
+        values[-1, 0] = np.nan
+        _replace(stored[f"data/{demo}"], "actions", values)
+
+
+def test_the_option_that_the_line_tells_leaves_the_demo_out(file: Path) -> None:
+    """Also in the middle: what was written before stays."""
+    _spoil(file)
+    target = file.with_name("out")
+    with pytest.raises(BadInput, match=r"demo_2: 'actions' is not finite at frame 2.*skip=\[demo_2\]"):
+        convert_hdf5([file], target)
+    data = convert_hdf5([file], target, Hdf5Settings(skip=("demo_2",)))
+    assert data.episode_meta["source_demo"].tolist() == ["demo_0", "demo_1", "demo_10"]
+    data.check_meta()
+
+
+def test_of_several_files_one_demo_is_left_out(file: Path) -> None:
+    other = _libero(file.with_name("lift_the_can_demo.hdf5"), seed=1)
+    _spoil(other)
+    target = file.with_name("out")
+    with pytest.raises(BadInput) as caught:
+        convert_hdf5([file, other], target)
+    told = re.search(r"hdf5.skip=\[(.+)\]", str(caught.value))
+    assert told is not None and told[1] == "lift_the_can_demo.hdf5/demo_2"
+    data = convert_hdf5([file, other], target, Hdf5Settings(skip=(told[1],)))
+    assert data.episode_meta["source_demo"].tolist() == [*ORDER, *(d for d in ORDER if d != "demo_2")]
+
+
+def test_a_demo_to_skip_must_be_there(file: Path) -> None:
+    with pytest.raises(BadInput, match=r"hdf5.skip names 'demo_11', which is in no file"):
+        convert_hdf5([file], file.with_name("out"), Hdf5Settings(skip=("demo_11",)))
+    with pytest.raises(BadInput, match=r"hdf5.skip leaves none"):
+        convert_hdf5([file], file.with_name("out"), Hdf5Settings(skip=tuple(ORDER)))
+
+
+def test_a_camera_that_one_demo_lacks_is_named(file: Path) -> None:
+    """A camera is that of all demos: neither found out anew for each, nor left out of one in silence."""
+    with h5py.File(file, "a") as stored:
+        del stored["data/demo_10/obs/eye_in_hand_rgb"]
+    with pytest.raises(BadInput) as caught:
+        convert_hdf5([file], file.with_name("out"))
+    for words in (NAME, "demo_10: obs has no camera 'eye_in_hand_rgb'", "cameras are: agentview_rgb;"):
+        assert words in str(caught.value)
+    with h5py.File(file, "a") as stored:
+        del stored["data/demo_0/obs/eye_in_hand_rgb"]
+    assert convert_hdf5([file], file.with_name("two")).cameras == ["front"]
+
+
+def test_half_made_it_is_no_dataset(file: Path) -> None:
+    """Neither to read nor to add to, and the line tells what goes on; then it is one."""
+    _spoil(file)
+    target = file.with_name("out")
+    with pytest.raises(BadInput):
+        convert_hdf5([file], target, command="the same again")
+    collecting = EpisodeWriter(target, 20, {"action": {"dtype": "float32", "shape": [7], "names": None}})
+    for use in (lambda: EpisodeDataset(target), collecting.recover, collecting.finalize):
+        with pytest.raises(BadInput, match=f"{target} was never finished: .* go on with: the same again"):
+            use()
+    convert_hdf5([file], target, Hdf5Settings(skip=("demo_2",)))
+    assert EpisodeDataset(target).num_episodes == 3 and not (target / ".staging").exists()

@@ -7,6 +7,7 @@ from typing import Any
 
 import av
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from legacy_dataset import KEY, LENGTHS, write_legacy
@@ -85,8 +86,11 @@ def test_it_goes_on_where_it_was_stopped(source: Path, monkeypatch: pytest.Monke
     with monkeypatch.context() as patch:
         patch.setattr(v21, "join", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            convert_v21(source, target)
+            convert_v21(source, target, "the same again")
     assert not target.exists()
+    for folder in (target, v21.aside_of(target)):  # neither is a dataset, and both tell how to go on
+        with pytest.raises(BadInput, match=f"{folder} was never finished: .*go on with: the same again"):
+            EpisodeDataset(folder)
     monkeypatch.setattr(v21, "_write_groups", lambda *a: pytest.fail("written twice"))
     convert_v21(source, target)
     assert not target.with_name(f".{target.name}.unfinished").exists()
@@ -150,6 +154,14 @@ def _break(source: Path, what: str) -> str:
         path = source / "data/chunk-000/episode_000002.parquet"
         pq.write_table(pq.read_table(path).slice(0, 7), path)
         return "holds 7 frames, meta/episodes.jsonl says 8"
+    if what in ("no state", "no action"):
+        path = source / "data/chunk-000/episode_000002.parquet"
+        table, name = pq.read_table(path), {"no state": "observation.state", "no action": "action"}[what]
+        values = np.array(table[name].to_pylist(), np.float32)
+        values[6, 3] = np.nan if what == "no state" else -np.inf
+        column = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+        pq.write_table(table.set_column(table.column_names.index(name), name, column), path)
+        return f"episode_000002.parquet: '{name}' is not finite at frame 6 of episode 2; write the true"
     if what == "cut meta":
         path = source / "meta/episodes_stats.jsonl"
         path.write_text(path.read_text()[:-40])
@@ -161,7 +173,10 @@ def _break(source: Path, what: str) -> str:
 
 @pytest.mark.parametrize(
     "what",
-    ["missing video", "cut video", "long video", "missing data", "short data", "cut meta", "version"],
+    [
+        *("missing video", "cut video", "long video", "missing data", "short data", "no state", "no action"),
+        *("cut meta", "version"),
+    ],
 )
 def test_damage_is_named_and_leaves_no_dataset(source: Path, what: str) -> None:
     words = _break(source, what)

@@ -180,6 +180,26 @@ def test_boxes_a_hair_outside_are_taken_in(tmp_path: Path) -> None:
     assert (box.left, box.right) == (0.0, 1.0)
 
 
+def test_a_box_in_a_picture_of_another_size_is_damage(tmp_path: Path) -> None:
+    images = pictures_folder(tmp_path / "images", 3)
+    line = {"width": 16, "height": 16, "box": [1, 1, 4, 4], "expression": "it"}
+    lines = [
+        {**line, "image": "0.png"},
+        {**line, "image": "1.png"},
+        {**line, "image": "2.png", "width": 32, "height": 32},
+        {**line, "image": "1.png", "height": 15},  # one of its boxes is enough
+    ]
+    (tmp_path / "r.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    source = open_source("a", RefcocoConfig(path=str(tmp_path / "r.jsonl"), images=str(images)))
+    assert source[0].turns[0].boxes
+    for number, where, said in ((1, 2, "16 x 15"), (2, 3, "32 x 32")):
+        with pytest.raises(Damaged) as caught:
+            source[number]
+        assert "another size" in caught.value.kind
+        assert f"r.jsonl: line {where}: " in str(caught.value)
+        assert f"{number}.png: 16 x 16, not {said}" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

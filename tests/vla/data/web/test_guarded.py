@@ -63,7 +63,8 @@ def test_too_much_damage_ends_it_and_names_the_first(capsys: pytest.CaptureFixtu
     few = Guarded(Made(1000, frozenset(range(5, 1000, 200))), skip=0.01)
     for number in range(1000):
         few[number]
-    assert few.summary() == "web.made: 5 of 1,000 records damaged (5 x rotten)"
+    told = "web.made: 5 of 1,000 records damaged (5 x rotten); counted are those that this process has read"
+    assert few.summary() == told
     many = Guarded(Made(1000, frozenset(range(501, 700))), skip=0.05)
     with pytest.raises(
         BadInput, match=r"more than the 5\.0% of mixture\.skip: made: record .*; made.*; \.\.\.$"

@@ -13,7 +13,7 @@ import pytest
 import webdataset
 from hypothesis import given
 from hypothesis import strategies as st
-from web_files import encoded, make_shards, member_at, pixels, png, tar, turns_json
+from web_files import encoded, make_shards, member_at, pixels, png, tar, text_alone, turns_json
 
 from vla.configuration.web import LlavaConfig, ShardsConfig
 from vla.data.web import open_source
@@ -39,7 +39,7 @@ def test_random_access_equals_reading_by_webdataset(tmp_path: Path) -> None:
     records = [
         {"png": png(0), "json": turns_json(0), "npy": b"\x00" * 700},  # left alone
         {"0.png": png(1), "1.png": png(2), "10.png": png(3), "json": turns_json(1)},
-        {"txt": "a café".encode()},
+        text_alone("a café"),
         {"JPG": encoded(pixels(4), "JPEG"), "json": json.dumps({"caption": "four"}).encode()},
     ]
     path = tar(tmp_path / "x.tar", records)
@@ -70,7 +70,9 @@ def test_a_shard_cut_anywhere_keeps_what_stands_before(
     size = data.draw(st.integers(0, used + 511))
     (folder / "cut.tar").write_bytes((folder / "x.tar").read_bytes()[:size])
     if size < 512:
-        with pytest.raises(BadInput, match=r"cut\.tar is not a tar file"):
+        reason = "it has 0 bytes" if size == 0 else "truncated header"
+        line = rf"cut\.tar is not a tar file \({reason}\): download it again, or remove it"
+        with pytest.raises(BadInput, match=line):
             index_shard(folder / "cut.tar")
         return
     cut = index_shard(folder / "cut.tar")
@@ -105,11 +107,74 @@ def test_a_text_without_its_picture_is_not_taken_for_text_alone(tmp_path: Path) 
         open_source("a", ShardsConfig(path=str(path)))[1]
 
 
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "it has 0 bytes"),
+        (b"<html>404 not found</html>" * 99, "bad checksum|invalid header"),
+        (b"hello", "truncated header"),
+        (bytes(1 << 16), "it begins with zeros"),  # a download whose space was made ready, and no more
+    ],
+)
+def test_what_is_no_shard_is_told_with_the_remedy(data: bytes, reason: str, tmp_path: Path) -> None:
+    config = make_shards(tmp_path / "data", 4)
+    (tmp_path / "data/c.tar").write_bytes(data)
+    line = rf"data/c\.tar is not a tar file \(({reason})\): download it again, or remove it$"
+    with pytest.raises(BadInput, match=line) as caught:
+        open_source("a", config)
+    assert "\n" not in str(caught.value)
+    tar(tmp_path / "data/c.tar", [])  # a whole one without records does no harm
+    assert len(open_source("a", config)) == 4
+
+
+BOXES = [[0.0, 0.25, 0.5, 0.75]]
+
+
+@pytest.mark.parametrize(
+    ("others", "content", "lost"),
+    [
+        # of what has pictures and never says so, each record has one unless it says that it has none
+        ({"caption": "a"}, {"caption": "b"}, True),
+        ({"caption": "a"}, {"caption": "b", "images": []}, False),
+        ({"caption": "a"}, {"caption": "b", "image": None}, False),
+        ({"caption": "a"}, {"caption": "<image> b", "images": []}, True),
+        # where records with pictures say so, one that does not is text alone
+        ({"caption": "<image> a"}, {"caption": "b"}, False),
+        ({"caption": "a", "image": "a.jpg"}, {"caption": "b"}, False),
+        ({"caption": "a", "image": "a.jpg"}, {"caption": "b", "image": "b.jpg"}, True),
+        ({"caption": "<image> a"}, {"caption": "<image> b"}, True),
+        ({"caption": "<image> a"}, {"turns": [{"prompt": "", "answer": "b", "boxes": BOXES}]}, True),
+        # and so is all of a source without a picture
+        (None, {"caption": "b"}, False),
+        (None, {"caption": "b", "image": "b.jpg"}, True),
+        (None, {"caption": "<image> b"}, True),
+    ],
+)
+def test_a_lost_picture_is_told_from_text_alone(
+    others: dict | None, content: dict, lost: bool, tmp_path: Path
+) -> None:
+    record = {"json": json.dumps(content).encode()}
+    if others is not None:
+        having = [{"png": png(n), "json": json.dumps(others).encode()} for n in range(3)]
+        tar(tmp_path / "a.tar", having)
+        tar(tmp_path / "c.tar", having)
+    tar(tmp_path / "b.tar", [record])
+    source = open_source("a", ShardsConfig(path=str(tmp_path)))
+    number = 3 if others else 0
+    if lost:
+        with pytest.raises(Damaged, match=r"b\.tar: record 0 \(key 00000\): the picture is missing"):
+            source.turns(number)
+    else:
+        assert source[number].images == () and source[number].turns[0].answer == "b"
+    if others is not None:
+        assert all(len(source[n].images) == 1 for n in (0, 1, 2, 4, 5, 6))
+
+
 def test_a_changed_shard_is_indexed_anew(tmp_path: Path) -> None:
     config = make_shards(tmp_path / "data", 4)
     before = open_source("a", config)
     assert sorted((tmp_path / "data/.cache").glob("*.npz"))
-    tar(tmp_path / "data/a.tar", [{"txt": b"new"}] * 5)
+    tar(tmp_path / "data/a.tar", [text_alone("new")] * 5)
     after = open_source("a", config)
     assert (len(before), len(after)) == (4, 7)
     assert len(list((tmp_path / "data/.cache").glob("*.npz"))) == 2

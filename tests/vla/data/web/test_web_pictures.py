@@ -11,14 +11,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from made_source import Made
-from web_files import KINDS, make_shards, pixels, png, tar, turns_json
+from web_files import make_shards, pixels, png, tar, text_alone, turns_json
 
 from vla.configuration import ImageConfig
-from vla.configuration.web import CocoConfig, ShardsConfig
+from vla.configuration.web import ShardsConfig
+from vla.data import decoded_file
 from vla.data.pictures import sized
-from vla.data.sampler import in_validation
 from vla.data.web import decoded, open_source
-from vla.data.web.choosing import held_out, prompted
+from vla.data.web.choosing import prompted
 from vla.data.web.fitting import fitted, moved
 from vla.data.web.guarded import Guarded
 from vla.data.web.inspection import inspect
@@ -98,8 +98,8 @@ def test_it_is_built_once_for_each_size_and_way(tmp_path: Path, monkeypatch: pyt
         again[3].images[0][:] = 0
 
 
-@pytest.mark.parametrize("harm", ["short", "changed", "note"])
-def test_a_damaged_cache_is_made_again(harm: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("harm", ["short", "changed", "note", "table", "no table", "old"])
+def test_a_damaged_cache_is_made_again(harm: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = Made(6)
     seen = WebPictures(source, 12, LETTERBOX, folder=tmp_path, workers=1)
     wanted = np.array(seen[4].images[0])
@@ -108,10 +108,30 @@ def test_a_damaged_cache_is_made_again(harm: str, tmp_path: Path) -> None:
         file.write_bytes(file.read_bytes()[:-5])
     elif harm == "changed":
         file.write_bytes(bytes(file.stat().st_size))
+    elif harm == "table":
+        raw = bytearray(file.with_suffix(".npz").read_bytes())
+        raw[len(raw) // 3] ^= 1
+        file.with_suffix(".npz").write_bytes(raw)
+    elif harm == "no table":
+        file.with_suffix(".npz").unlink()
+    elif harm == "old":
+        file.with_suffix(".json").write_text(json.dumps({"checks": {}, "damaged": {}}))
     else:
         file.with_suffix(".json").write_text("{")
+    capsys.readouterr()
     again = WebPictures(source, 12, LETTERBOX, folder=tmp_path, workers=1)
     np.testing.assert_array_equal(again[4].images[0], wanted)
+    [line] = capsys.readouterr().out.splitlines()
+    assert str(file) in line and "decoding again" in line
+
+
+def test_an_untouched_cache_is_mapped_without_reading_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    WebPictures(Made(6), 12, LETTERBOX, folder=tmp_path, workers=1)
+    monkeypatch.setattr(decoded_file, "_read", lambda *_: pytest.fail("read again"))
+    again = WebPictures(Made(6), 12, LETTERBOX, folder=tmp_path, workers=1)
+    assert len(again[4].images) == 1 and not capsys.readouterr().out
 
 
 class Stopped(Made):
@@ -183,13 +203,13 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(decoded.os, "posix_fallocate", full)
+    monkeypatch.setattr(decoded_file.os, "posix_fallocate", full)
     with pytest.raises(BadInput, match=r"cannot write the decoded pictures .*GB\): No space left"):
         WebPictures(Made(3), 12, LETTERBOX, folder=tmp_path, workers=1)
 
 
 def test_text_alone_and_several_pictures(tmp_path: Path) -> None:
-    records = [{"txt": b"words"}, {"0.png": png(0), "1.png": png(1), "json": turns_json(0)}]
+    records = [text_alone("words"), {"0.png": png(0), "1.png": png(1), "json": turns_json(0)}]
     source = open_source("a", ShardsConfig(path=str(tar(tmp_path / "x.tar", records))))
     for cached in (True, False):
         seen = WebPictures(source, 12, LETTERBOX, cached, workers=1)
@@ -197,13 +217,6 @@ def test_text_alone_and_several_pictures(tmp_path: Path) -> None:
         pictures, there = seen.first(np.array([1, 0]))
         assert there.tolist() == [True, False] and not pictures[1].any()
         np.testing.assert_array_equal(pictures[0], seen[1].images[0])
-
-
-def test_validation_never_moves(tmp_path: Path) -> None:
-    config = KINDS["coco"](tmp_path / "data", 20)
-    held = CocoConfig(path=config.path, images=config.images, split=0.4)
-    source = open_source("a", held)
-    np.testing.assert_array_equal(held_out(source, held, 3), in_validation(20, 3, 0.4, "a"))
 
 
 def test_phrases_stand_for_empty_prompts_only() -> None:

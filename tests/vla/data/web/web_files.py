@@ -54,6 +54,11 @@ def turns_json(number: int) -> bytes:
     return json.dumps({"turns": [turn]}).encode()
 
 
+def text_alone(caption: str) -> dict[str, bytes]:
+    """Files of a record that says it has no picture."""
+    return {"json": json.dumps({"caption": caption, "images": []}).encode()}
+
+
 def pictures_folder(folder: Path, count: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
