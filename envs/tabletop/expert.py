@@ -104,6 +104,28 @@ class Expert:
             command[ARM_JOINTS] = max(CLOSED, state[ARM_JOINTS] - MAX_JOINT_STEP[ARM_JOINTS])
         return np.clip(command, STATE_LOW, STATE_HIGH).astype(np.float32)
 
+    def intend(self) -> str:
+        """The sub-task it would be at now, of SUBTASKS; moves nothing."""
+        return self._waypoint().subtask
+
+    @property
+    def subject(self) -> int:
+        """Which object is meant now: of two that are to be put away first the one, then the other; but always
+        that which is in the hand."""
+        task = self._scene.task
+        target = self._scene.index(task.target)
+        if task.second is None:
+            return target
+        second = self._scene.index(task.second)
+        away = self._judge.placed(target) and not self.holding(target)
+        return second if away or self.holding(second) else target
+
+    def holding(self, index: int) -> bool:
+        """Whether both fingers touch object `index`, and it is between them."""
+        contacts = self._sim.finger_contacts()[index]
+        near = np.linalg.norm(self._sim.tcp - self._sim.position(index)) < 0.03
+        return bool(contacts.all() and near)
+
     # -- the task -------------------------------------------------------------------------------
 
     def _waypoint(self) -> Waypoint:
@@ -114,20 +136,14 @@ class Expert:
         if task.skill == "push":
             return self._push(target)
         if task.skill == "lift":
-            if self._holding(target):
+            if self.holding(target):
                 up = self._sim.tcp + np.array([0.0, 0.0, STEP])
                 return Waypoint(up, self._present_roll(), CLOSED, "lift")
             return self._pick(target)
-        moving = target
-        if task.skill == "put_both":
-            assert task.second is not None
-            second = self._scene.index(task.second)
-            busy_second = self._holding(second)
-            if busy_second or (self._judge.placed(target) and not self._holding(target)):
-                moving = second
-        if self._judge.placed(moving) and not self._holding(moving):
+        moving = self.subject
+        if self._judge.placed(moving) and not self.holding(moving):
             return self._retreat(OPEN)
-        return self._carry(moving) if self._holding(moving) else self._pick(moving)
+        return self._carry(moving) if self.holding(moving) else self._pick(moving)
 
     def _retreat(self, gripper: float) -> Waypoint:
         hand = self._sim.tcp
@@ -155,11 +171,6 @@ class Expert:
         return np.append(xy, 0.002 + rest_height(kind))
 
     # -- skills ---------------------------------------------------------------------------------
-
-    def _holding(self, index: int) -> bool:
-        contacts = self._sim.finger_contacts()[index]
-        near = np.linalg.norm(self._sim.tcp - self._sim.position(index)) < 0.03
-        return bool(contacts.all() and near)
 
     def _present_roll(self) -> float:
         return float(self._sim.data.qpos[4])
@@ -262,10 +273,7 @@ class Expert:
     def hints(self) -> dict[str, npt.NDArray[np.float32]]:
         """``annotation.points`` float32 ``[4, 3]``: (x, y, visible) in 0..1 picture coordinates of the
         target in the front picture, its destination there, and both again in the wrist picture."""
-        task = self._scene.task
-        target = self._scene.index(task.target)
-        if task.second is not None and self._judge.placed(target) and not self._holding(target):
-            target = self._scene.index(task.second)
+        target = self.subject
         here = self._sim.position(target)
         there = self.goal(target)
         points = [self._sim.project(cam, p) for cam in ("front", "wrist") for p in (here, there)]

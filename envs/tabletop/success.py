@@ -45,15 +45,16 @@ class Judge:
     scene: Scene
     sim: Simulation
     _touching: np.ndarray = field(init=False)
+    _lifted: np.ndarray = field(init=False)
     _good: int = field(default=0, init=False)
     _resting: int = field(default=0, init=False)
-    _lifted_once: bool = field(default=False, init=False)
     _first: str = field(default="", init=False)
     _moved: list[str] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         count = len(self.scene.objects)
         self._touching = np.zeros(count, dtype=int)
+        self._lifted = np.zeros(count, dtype=bool)
         self._start = np.array([self.sim.position(i) for i in range(count)])
         task = self.scene.task
         self._targets = [self.scene.index(t) for t in (task.target, task.second) if t is not None]
@@ -86,6 +87,10 @@ class Judge:
         ahead, aside = offset @ along, abs(offset @ np.array([-along[1], along[0]]))
         return bool(low and 0.03 < ahead < 0.10 and aside < 0.7 * ahead)
 
+    def was_lifted(self, index: int) -> bool:
+        """Whether object `index` was ever in the air so far."""
+        return bool(self._lifted[index])
+
     def _released(self, index: int) -> bool:
         return not self.sim.finger_contacts()[index].any()
 
@@ -113,6 +118,7 @@ class Judge:
             self._first = self._name(int(np.argmax(self._touching)))
         lift = positions[:, 2] - self._start[:, 2]
         shift = np.linalg.norm(positions[:, :2] - self._start[:, :2], axis=1)
+        self._lifted |= lift > WRONG_LIFT
         for i in np.flatnonzero((lift > WRONG_LIFT) | (shift > WRONG_SHIFT)):
             if self._name(int(i)) not in self._moved:
                 self._moved.append(self._name(int(i)))
@@ -136,10 +142,9 @@ class Judge:
         if self.scene.task.skill not in ("put_into", "put_beside", "stack"):
             return False
         target = self._targets[0]
-        self._lifted_once |= bool(positions[target, 2] - self._start[target, 2] > WRONG_LIFT)
         alone = self._touching[target] == 0 and self.sim.speed(target) < STILL_SPEED
         near = float(np.linalg.norm(self.sim.tcp - positions[target])) < 0.05
-        resting = self._lifted_once and alone and not near and not self.placed(target)
+        resting = bool(self._lifted[target]) and alone and not near and not self.placed(target)
         self._resting = self._resting + 1 if resting else 0
         return self._resting >= WRONG_PLACE_STEPS
 
