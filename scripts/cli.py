@@ -30,6 +30,7 @@ COMMANDS = {
     "pictures": "render pictures with texts about them, as WebDataset shards",
     "transfer": "measure whether what pictures with texts tell reaches the hand: from data to table",
     "data": "look at data sets and picture-text sources, convert, measure and mix them",
+    "speech": "speak with many voices, make spoken corpora, listen to a live source, measure both",
     "bench": "measure speeds: collection, training, latency, roll-out, decoding",
 }
 

@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from scripts import cli, data
+from scripts import cli, data, speech
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {
@@ -106,7 +106,10 @@ def test_every_folder_with_code_is_a_package() -> None:
             )
 
 
-SCRIPTS = {name: [name] for name in cli.COMMANDS} | {"data": [f"data {part}" for part in data.PARTS]}
+SCRIPTS = {name: [name] for name in cli.COMMANDS}
+SCRIPTS |= {
+    name: [f"{name} {part}" for part in each.PARTS] for name, each in (("data", data), ("speech", speech))
+}
 """What each command runs, by the words on the command line: a second word is a part with its own config."""
 
 
