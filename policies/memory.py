@@ -1,4 +1,9 @@
-"""What a policy that looks back keeps of each environment: the pictures of its last control steps."""
+"""What a policy that looks back keeps of each environment: the pictures of its last control steps.
+
+Steps go by their numbers where observations have one. At steps that were passed over (a tick was missed, the
+arm was held) the picture before them was the newest there was, and stands in their place, so that what was
+seen k steps ago stays where a model looks for it. A gap longer than what is kept is a new beginning.
+"""
 
 from collections import deque
 from collections.abc import Mapping
@@ -19,19 +24,30 @@ class PictureMemory:
     def __init__(self, steps: int) -> None:
         self.steps = steps
         self._seen: dict[int, deque[Pictures]] = {}
+        self._numbers: dict[int, int | None] = {}  # of the step seen last
 
     def clear(self) -> None:
         """Forget all environments."""
         self._seen.clear()
+        self._numbers.clear()
 
     def forget(self, which: int) -> None:
         """A new episode began in environment `which`."""
         self._seen.pop(which, None)
+        self._numbers.pop(which, None)
 
     def add(self, observation: Observation, which: int) -> None:
         """Of one control step; a world may draw its next picture into the same array, so it is copied."""
         pictures = {name: picture.copy() for name, picture in observation.images.items()}
-        self._seen.setdefault(which, deque(maxlen=self.steps + 1)).appendleft(pictures)
+        last, number = self._numbers.get(which), observation.frame_index
+        passed = 0 if last is None or number is None else number - last - 1
+        if passed > self.steps:
+            self.forget(which)
+        seen = self._seen.setdefault(which, deque(maxlen=self.steps + 1))
+        if seen:
+            seen.extendleft([seen[0]] * passed)
+        seen.appendleft(pictures)
+        self._numbers[which] = number
 
     def history(self, which: int) -> dict[str, npt.NDArray[np.uint8]]:
         """Camera -> uint8 [T, height, width, 3], as in `Observation.history`: what was seen before the

@@ -148,7 +148,7 @@ class _Run:
     ) -> "tuple[RunLog | None, ControlLoop]":
         """Everything that can be made, and checked, once the arm is known."""
         from policies.runtime.control import ControlLoop
-        from policies.runtime.control.fit import check_fit, rates
+        from policies.runtime.control.fit import check_fit, doubts, rates
         from policies.runtime.log.newest import NewestTick
         from policies.runtime.terminal import Terminal, announcement
 
@@ -176,6 +176,8 @@ class _Run:
             rows = announcement(spec, config.safety, guard.read().positions)
             for note in guard.filter.notes:
                 print(f"safety: {note}")
+            for doubt in doubts(policy, spec):
+                print(f"policy: {doubt}")
             print(f"{rows}\n{sentence}", flush=True)
             if not (config.yes or control.dry_run or _agreed()):
                 return False

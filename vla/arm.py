@@ -101,10 +101,15 @@ class Reading(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A camera's newest picture. pixels: uint8 ``[height, width, 3]`` RGB. time: when it was taken."""
+    """A camera's newest picture. pixels: uint8 ``[height, width, 3]`` RGB. time: when it was taken.
+
+    number: the camera's own count of its pictures, or None where it does not tell one: by that, a picture
+    that is repeated with a new time can be told from one that looks the same.
+    """
 
     pixels: npt.NDArray[np.uint8]
     time: float
+    number: int | None = None
 
 
 @runtime_checkable

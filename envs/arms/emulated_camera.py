@@ -25,6 +25,7 @@ class _Pictures:
         self.config = config
         self.latest_frame: Any = None
         self.latest_timestamp: float | None = None
+        self.latest_number: int | None = None  # the emulator's count of its pictures
         self._new, self._stop = threading.Condition(), threading.Event()
         self._thread: threading.Thread | None = None
         self._client: EmulatorClient | None = None
@@ -72,7 +73,7 @@ class _Pictures:
 
     def _keep(self, picture: Any) -> None:
         with self._new:
-            self.latest_frame = picture.pixels
+            self.latest_frame, self.latest_number = picture.pixels, picture.number
             self.latest_timestamp = picture.time - (time.monotonic() - time.perf_counter())
             self._new.notify_all()
 

@@ -203,11 +203,11 @@ class FaultyArm:
             if frozen := self._now(kind, name):
                 frozen.pictures = {name: found[name], **(frozen.pictures or {})}
                 old = frozen.pictures[name]
-                found[name] = old if kind == "camera_frozen" else Picture(old.pixels, found[name].time)
+                found[name] = old if kind == "camera_frozen" else old._replace(time=found[name].time)
         if drops := self._now("camera_drops", name):
             found[name] = self._dropped(name, found[name], drops.fault.amount)
         if self._now("camera_black", name):
-            found[name] = Picture(np.zeros_like(found[name].pixels), found[name].time)
+            found[name] = found[name]._replace(pixels=np.zeros_like(found[name].pixels))
 
     def _dropped(self, name: str, picture: Picture, share: float) -> Picture:
         """The newest picture that is not lost; every so many are, evenly."""

@@ -114,12 +114,13 @@ class LeRobotArm:
         ahead = time.monotonic() - time.perf_counter()  # LeRobot's cameras tell time on the other clock
         for name, camera in list(self._cameras.items()):
             taken = getattr(camera, "latest_timestamp", None)
+            number = getattr(camera, "latest_number", None)  # LeRobot's own cameras tell none
             try:
                 pixels = camera.read_latest(_AGE_MS)
             except (RuntimeError, OSError):  # TimeoutError and LeRobot's own are among them
                 continue
             if taken is not None:  # read before the picture: never newer than it is
-                found[name] = Picture(pixels, taken + ahead)
+                found[name] = Picture(pixels, taken + ahead, number)
         return found
 
     def command(self, positions: Positions) -> None:

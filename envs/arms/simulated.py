@@ -153,7 +153,7 @@ class SimulatedArm:
             extra = {} if episode.sentence is None else {"sentence": episode.sentence}
             steps.reset(episode.seed, {**episode.options, **extra})
             live.wanted, live.began = None, False
-            live.publish(steps, True)
+            live.lay(steps)
             return steps.task
 
         return str(live.ask(lay))

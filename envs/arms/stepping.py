@@ -6,6 +6,8 @@ judges as it always does. In one part it is exactly the plain environment.
 """
 
 import importlib
+import inspect
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from vla.arm import Joint, Positions
-from vla.errors import BadInput
+from vla.errors import BadInput, did_you_mean
 from vla.interfaces import IMAGE_PREFIX, STATE, TASK
 
-__all__ = ["STS3215", "Steps", "TableSteps", "open_world"]
+__all__ = ["STS3215", "Steps", "TableSteps", "open_world", "option_fault"]
 
 STS3215 = {
     "deg": {"speed": 270.0, "acceleration": 6000.0, "jerk": 240e3},
@@ -144,8 +146,8 @@ class TableSteps(Steps):
         from envs.tabletop.arm import STATE_HIGH, STATE_LOW, to_radians
 
         sim = self._sim
-        if self._part == 0:  # what the simulation measures the objects' mean speed from
-            sim._before = np.stack([sim.position(i) for i in range(len(sim.scene.objects))])
+        if self._part == 0:
+            sim.begin_step()
         goal = to_radians(np.clip(command.astype(np.float32), STATE_LOW, STATE_HIGH))
         reach = np.deg2rad(270.0) * self._timestep
         for _ in range(self._physics_steps):
@@ -170,6 +172,17 @@ def open_world(world: str, options: Mapping[str, Any], hz: float) -> Steps:
     except (gym.error.UnregisteredEnv, gym.error.NameNotFound, gym.error.NamespaceNotFound) as error:
         raise BadInput(f"world={world}: {error}") from None
     except TypeError as error:
-        reason = str(error).split(" was raised from")[0]
-        raise BadInput(f"world={world}: {reason}") from None
+        raise BadInput(f"world={world}: {option_fault(name, error)}") from None
     return TableSteps(env, hz) if hasattr(env.unwrapped, "arm_model") else Steps(env)
+
+
+def option_fault(name: str, error: TypeError) -> str:
+    """Why the Gymnasium id cannot be made with its options: which one it does not have, and which it has."""
+    reason = str(error).split(" was raised from")[0]
+    found = re.search(r"unexpected keyword argument '(.+?)'", reason)
+    entry = gym.spec(name).entry_point
+    if found is None or entry is None:
+        return reason
+    creator: Any = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
+    known = [key for key in inspect.signature(creator).parameters if key != "self"]
+    return f"it has no option '{found[1]}'{did_you_mean(found[1], known)}"

@@ -126,7 +126,7 @@ class TwinCameras:
         from envs.tabletop.camera import Camera
 
         options, data = self.options, mujoco.MjData(self._model)
-        camera, drawn = Camera(options.width, options.height), 0.0
+        camera, drawn, count = Camera(options.width, options.height), 0.0, 0
         try:
             camera.load(self._model)
             while True:
@@ -141,7 +141,8 @@ class TwinCameras:
                 mujoco.mj_camlight(self._model, data)
                 pixels = camera.render(data, tuple(self.sizes))
                 with self._news:
-                    self._pictures = {name: Picture(pixels[name], drawn) for name in self.sizes}
+                    count += 1
+                    self._pictures = {name: Picture(pixels[name], drawn, count) for name in self.sizes}
                     self._news.notify_all()
                     rest = began + 1 / options.hz - time.monotonic()
                     self._news.wait_for(lambda: self._over, max(rest, 0.0))

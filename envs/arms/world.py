@@ -3,6 +3,9 @@
 What it publishes (the newest reading, the newest pictures) is replaced as a whole, and what it is told (the
 newest command) likewise, so that nobody waits for anybody. Everything else is asked of it: a function is put
 in a queue, and run where the environment lives.
+
+A world that is late catches up, several steps at once. So what it publishes has the time that it is of, not
+that at which it was computed: seen by these times nothing ever moves faster than the world's own physics.
 """
 
 import queue
@@ -13,9 +16,6 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from envs.arms.stepping import Steps
 from vla.arm import ArmFault, Picture, Positions, Reading
 from vla.errors import BadInput
@@ -23,7 +23,7 @@ from vla.errors import BadInput
 __all__ = ["LiveWorld"]
 
 CATCH_UP_S = 0.25
-"""A world that is later than this lets the time go, and its seconds are longer than the wall's."""
+"""A world that is later than this lets the time go: its seconds are then longer than the wall's."""
 
 _NOTHING = object()
 _Request = tuple[Callable[[Steps], Any], "Future[Any]"]
@@ -33,14 +33,21 @@ class LiveWorld:
     """A world that `make` makes, in its thread.
 
     lockstep: it moves when `tick` is asked of it, and at no other time. patience_s: without an answer for so
-    long it counts as dead. wanted: the newest command; None: stay. began: whether time passes in it.
-    reading, pictures: the newest. failure: why it died, if it did. slipped_s: seconds it fell behind.
+    long it counts as dead. catch_up_s: how late it may be and still make up for it. wanted: the newest
+    command; None: stay. began: whether time passes in it. reading, pictures: the newest. failure: why it
+    died, if it did. slipped_s: seconds it fell behind.
     """
 
     def __init__(
-        self, make: Callable[[], Steps], lockstep: bool, patience_s: float, clock: Callable[[], float]
+        self,
+        make: Callable[[], Steps],
+        lockstep: bool,
+        patience_s: float,
+        clock: Callable[[], float],
+        catch_up_s: float = CATCH_UP_S,
     ) -> None:
         self._make, self._lockstep, self._patience_s, self._clock = make, lockstep, patience_s, clock
+        self._catch_up_s, self._due = catch_up_s, clock()
         self.wanted: Positions | None = None
         self.began = False
         self.reading: Reading
@@ -73,24 +80,22 @@ class LiveWorld:
     def tick(self, steps: Steps) -> None:
         """Let the world move once (in its thread: to be asked)."""
         wanted = self.wanted
-        self.publish(steps, steps.tick(steps.positions if wanted is None else wanted))
+        looked = steps.tick(steps.positions if wanted is None else wanted)
+        self._publish(steps, looked, self._clock() if self._lockstep else self._due)
 
-    def publish(self, steps: Steps, looked: bool) -> None:
-        """Make known where the joints are; looked: and what the cameras saw."""
-        now = self._clock()
+    def lay(self, steps: Steps) -> None:
+        """Another table lies there (in its thread: to be asked): nothing is to be made up for."""
+        self._due = self._clock()
+        self._publish(steps, True, self._due)
+
+    def _publish(self, steps: Steps, looked: bool, when: float) -> None:
+        """Make known where the joints are at `when`; looked: and what the cameras saw, another picture though
+        it may look the same."""
         if looked:
-            seen = steps.pictures if self._lockstep else self._alive(steps)
-            self.pictures = {name: Picture(pixels, now) for name, pixels in seen.items()}
-        self.reading = Reading(steps.positions, now)
-
-    def _alive(self, steps: Steps) -> dict[str, npt.NDArray[np.uint8]]:
-        """The pictures, a grey level of one pixel coming and going. A real camera's are never alike to the
-        last bit, so that one that repeats itself can be told from one that looks at what stands."""
-        self._looks += 1
-        found = {name: pixels.copy() for name, pixels in steps.pictures.items()}
-        for pixels in found.values():
-            pixels[0, 0] ^= self._looks & 1
-        return found
+            self._looks += 1
+            number = None if self._lockstep else self._looks
+            self.pictures = {name: Picture(it, when, number) for name, it in steps.pictures.items()}
+        self.reading = Reading(steps.positions, when)
 
     def _wait(self, future: "Future[Any]") -> Any:
         end = time.monotonic() + self._patience_s
@@ -108,7 +113,7 @@ class LiveWorld:
         steps: Steps | None = None
         try:
             steps = self._make()
-            self.publish(steps, True)
+            self.lay(steps)
             self._opened.set_result(None)
             self._run(steps)
         except BaseException as error:
@@ -120,9 +125,9 @@ class LiveWorld:
                 steps.env.close()
 
     def _run(self, steps: Steps) -> None:
-        period, due = 1.0 / steps.rate, self._clock()
+        period = 1.0 / steps.rate
         while True:
-            request = self._next(None if self._lockstep else max(due - self._clock(), 0.0))
+            request = self._next(None if self._lockstep else max(self._due - self._clock(), 0.0))
             if request is None:
                 return
             if request is not _NOTHING:
@@ -131,12 +136,12 @@ class LiveWorld:
             if self.began:
                 self.tick(steps)
             else:
-                self.publish(steps, True)
-            due += period
-            late = self._clock() - due
-            if late > CATCH_UP_S or late < -2 * period:  # or the clock was set back
+                self._publish(steps, True, self._due)
+            self._due += period
+            late = self._clock() - self._due
+            if late > self._catch_up_s or late < -2 * period:  # or the clock was set back
                 self.slipped_s += abs(late)
-                due += late
+                self._due += late
 
     def _next(self, timeout: float | None) -> Any:
         try:

@@ -44,7 +44,7 @@ class Simulation:
         self.data.qpos[: len(JOINT_NAMES)] = to_radians(scene.start)
         self.data.ctrl[:] = to_radians(scene.start)
         mujoco.mj_forward(self.model, self.data)
-        self._before = self.data.xpos[self._bodies].copy()
+        self.begin_step()
 
     def _geom_mask(self, names: Iterable[str]) -> npt.NDArray[np.bool_]:
         mask = np.zeros(self.model.ngeom, dtype=bool)
@@ -58,10 +58,14 @@ class Simulation:
         """
         goal = to_radians(np.clip(command, STATE_LOW, STATE_HIGH))
         reach = _MAX_SPEED * PHYSICS_STEP
-        self._before = self.data.xpos[self._bodies].copy()
+        self.begin_step()
         for _ in range(_SUBSTEPS):
             self.data.ctrl[:] += np.clip(goal - self.data.ctrl, -reach, reach)
             mujoco.mj_step(self.model, self.data)
+
+    def begin_step(self) -> None:
+        """A control step begins: what `speed` is measured from. For who runs the physics in parts of one."""
+        self._before = self.data.xpos[self._bodies].copy()
 
     @property
     def state(self) -> npt.NDArray[np.float32]:

@@ -118,12 +118,8 @@ class RealTimeRunner:
         Raises BadInput after ``close``, for a step that is over, and where the arm is to be held before its
         first command by a state that is no action.
         """
-        if self._closed:
-            raise BadInput("the runner is closed; make a new one")
         step = self._step if step is None else step
-        if step < self._step:
-            raise BadInput(f"control step {step} is over: the next is {self._step}")
-        self._step = step + 1
+        self._begin_step(step)
         seen = self._stamped(observation, step)
         self._stitcher.see(seen.state)
         self._receive(step)
@@ -136,6 +132,14 @@ class RealTimeRunner:
             self._jobs.put(_Job(self._episode, self._clock(), step, seen))
         action, chunk = self._stitcher.command(step)
         return action, chunk.hold and (_failure(self._error) if self._error else chunk.hold)
+
+    def watch(self, observation: Observation, step: int) -> None:
+        """This is seen at control step `step`, at which no command is wanted, as the arm is held: only a
+        policy that looks back is told of it. Steps that nobody saw need not be told: it goes by their
+        numbers. Raises BadInput as ``action`` does."""
+        self._begin_step(step)
+        if self._watching:
+            self._jobs.put(_Job(self._episode, self._clock(), step, self._stamped(observation, step)))
 
     def new_episode(self, seed: int | None = None) -> None:
         """What was planned and seen is void, and answers still to come are dropped. A failure stays one.
@@ -231,6 +235,13 @@ class RealTimeRunner:
         self._jobs.put(None)
         self._worker.join(patience)
         self._receive(self._step)
+
+    def _begin_step(self, step: int) -> None:
+        if self._closed:
+            raise BadInput("the runner is closed; make a new one")
+        if step < self._step:
+            raise BadInput(f"control step {step} is over: the next is {self._step}")
+        self._step = step + 1
 
     def _stamped(self, observation: Observation, step: int) -> Observation:
         when, number = observation.timestamp, observation.frame_index

@@ -56,6 +56,11 @@ def test_help_and_mistakes_load_nothing_heavy() -> None:
         (("policy=recorded:nowhere#0", "--yes"), "dataset folder does not exist: nowhere"),
         (("policy=recorded:nowhere#x", "--yes"), "recorded:FOLDER#EPISODE"),
         (("policy=expert", "--yes", "robot.world=envs:vla/Tabeltop-v0"), "Tabeltop"),
+        (("policy=expert", "--yes", "+robot.options.image_sise=9"), "did you mean 'image_size'"),
+        (
+            ("policy=tabletop-small", "--yes", "robot=so101_emulated", "robot.image_size=2", "say=touch it"),
+            "the emulator: image_size=2",
+        ),
         (("policy=expert", "--yes", "say=touch the red elephant"), "elephant"),
         (("policy=tabletop-small", "--yes", "robot.robot=fr3", "control.policy_hz=200"), "policy_hz=200"),
         (("policy=expert", "--yes", "log.pictures=pgn"), "did you mean 'png'"),
@@ -89,7 +94,7 @@ def run(tmp_path: Path, *words: str) -> tuple[int, Path]:
 
 
 def test_a_run_from_the_first_motion_to_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status, folder = run(tmp_path, *EXPERT, "control.seconds=2.5", "robot.hz=100")
+    status, folder = run(tmp_path, *EXPERT, "control.seconds=1.5", "control.ramp=0.3", "robot.hz=100")
     said = capsys.readouterr().out
     assert status == 0, said
     for part in ("shoulder_pan", "touch the red cube", "deg/s", "ended", "period", "safety filter", "log"):
@@ -100,10 +105,10 @@ def test_a_run_from_the_first_motion_to_the_log(tmp_path: Path, capsys: pytest.C
     state = data.columns(["observation.state"])["observation.state"]
     assert np.ptp(state[:, :5], axis=0).max() > 5, "the arm has moved"
     told = read_run(folder).told
-    assert told["about"]["policy"] == "expert" and told["about"]["config"]["control"]["seconds"] == 2.5
+    assert told["about"]["policy"] == "expert" and told["about"]["config"]["control"]["seconds"] == 1.5
     assert re.fullmatch(r"[0-9a-f]{12}\+?|unknown", told["about"]["commit"])
     # The same again, from the log alone, on an arm that stands where it stood.
-    words = (f"policy=recorded:{folder}/dataset#0", "--yes", *TABLE, "robot.hz=100")
+    words = (f"policy=recorded:{folder}/dataset#0", "--yes", *TABLE, "robot.hz=100", "control.ramp=0.3")
     with pytest.raises(SystemExit) as stopped:
         main([*words, f"log.folder={tmp_path}/again"])
     assert stopped.value.code == 0, capsys.readouterr()
@@ -115,7 +120,7 @@ def test_a_run_from_the_first_motion_to_the_log(tmp_path: Path, capsys: pytest.C
 
 def test_a_dry_run_sends_nothing_and_shows_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [word for word in EXPERT if word != "--yes"]
-    status, folder = run(tmp_path, *words, "--dry-run", "control.seconds=1.5")
+    status, folder = run(tmp_path, *words, "--dry-run", "control.seconds=1")
     said = capsys.readouterr()
     assert status == 0 and "nothing was sent to the arm" in said.out
     assert "would send: shoulder_pan" in said.err

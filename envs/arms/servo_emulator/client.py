@@ -42,7 +42,8 @@ class EmulatorClient:
             raw = self._file.read(told["bytes"])
         if len(raw) != told["bytes"]:
             raise ArmFault(f"the emulator at {self.address} is gone")
-        return Picture(np.frombuffer(raw, np.uint8).reshape(told["shape"]), told["time"])
+        pixels = np.frombuffer(raw, np.uint8).reshape(told["shape"])
+        return Picture(pixels, told["time"], told["number"])
 
     def close(self) -> None:
         """Hang up."""

@@ -23,11 +23,16 @@ from envs.arms.servo_emulator.port import Port
 from envs.arms.servo_emulator.server import Server
 from envs.arms.servo_emulator.servo import Servo
 from envs.arms.servo_emulator.twin import TwinSteps
+from envs.arms.stepping import option_fault
 from envs.arms.world import LiveWorld
 from vla.arm import Picture, Positions
 from vla.errors import BadInput
 
 __all__ = ["Emulator", "EmulatorOptions"]
+
+CATCH_UP_S = 0.03
+"""Servos do not make up for lost time: on the bus that would be an arm that moves faster than it can. So much
+is the drawing of a picture."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,12 @@ class EmulatorOptions:
     patience_s: float = 20.0
 
     def __post_init__(self) -> None:
-        if self.seed < 0 or not 0 <= self.listen < 65536:
-            raise BadInput(f"seed={self.seed} must be at least 0, listen={self.listen} a port's number or 0")
+        if self.seed < 0:
+            raise BadInput(f"seed={self.seed}: at least 0 is needed")
+        if not 0 <= self.listen < 65536:
+            raise BadInput(
+                f"listen={self.listen}: a port's number up to 65535 is needed, or 0 for a free one"
+            )
 
 
 class Emulator:
@@ -70,7 +79,7 @@ class Emulator:
         self.faults = BusFaults(servos)
         self._bus = Bus(servos, self.faults)
         self._port = Port(self._bus, options.link)
-        self._world = LiveWorld(self._make, False, options.patience_s, time.monotonic)
+        self._world = LiveWorld(self._make, False, options.patience_s, time.monotonic, CATCH_UP_S)
         self._world.began = True
         self._server = Server(self, options.listen)
 
@@ -170,7 +179,7 @@ class Emulator:
 
         def lay(steps: Any) -> str:
             task = _lay(steps, episode)
-            self._world.publish(steps, True)
+            self._world.lay(steps)
             return task
 
         return str(self._world.ask(lay))
@@ -203,7 +212,7 @@ class Emulator:
         try:
             env = gymnasium.make("vla/Tabletop-v0", disable_env_checker=True, **options.options)
         except TypeError as error:
-            raise BadInput(f"options: {str(error).split(' was raised from')[0]}") from None
+            raise BadInput(f"options: {option_fault('vla/Tabletop-v0', error)}") from None
         steps = TwinSteps(env, self._bus, options.held, options.volts, options.ambient)
         _lay(steps, Episode(options.seed, options.split, options.skill, options.sentence))
         return steps

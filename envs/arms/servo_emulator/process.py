@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from envs.arms.servo_emulator.client import EmulatorClient
 from vla.arm import ArmFault
+from vla.errors import BadInput
 
 __all__ = ["EmulatorProcess"]
 
@@ -26,6 +27,9 @@ class EmulatorProcess(EmulatorClient):
             self._end()
             raise ArmFault("the emulator's process did not start; see what it printed")
         told = json.loads(line)
+        if "error" in told:
+            self._end()
+            raise BadInput(f"the emulator: {told['error']}")
         self.port: str = told["port"]
         super().__init__(told["address"], timeout_s=20.0)
 

@@ -136,11 +136,8 @@ class _Client(socketserver.StreamRequestHandler):
                 break
             self.server.closing.wait(0.002)
         shape = list(picture.pixels.shape)
-        return {
-            "time": picture.time,
-            "shape": shape,
-            "bytes": picture.pixels.nbytes,
-        }, picture.pixels.tobytes()
+        told = {"time": picture.time, "number": picture.number, "shape": shape}
+        return {**told, "bytes": picture.pixels.nbytes}, picture.pixels.tobytes()
 
     def _do_about(self) -> dict[str, Any]:
         emulator = self.server.emulator

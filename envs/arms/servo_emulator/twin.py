@@ -81,8 +81,8 @@ class TwinSteps(Steps):
         import mujoco
 
         sim = self._sim
-        if self._part == 0:  # what the simulation measures the objects' mean speed from
-            sim._before = np.stack([sim.position(i) for i in range(len(sim.scene.objects))])
+        if self._part == 0:
+            sim.begin_step()
         with self._bus.lock:
             self._happen()
             drives = [servo.drive for servo in self._servos]

@@ -22,16 +22,19 @@ class Watch:
 
     reading: age of a joint reading. lost: time without any reading, or command taken: the arm is lost, which
     ends the run. jump: how many times its speed limit a joint may seem to move from one reading to the next.
-    camera: age of a camera's newest picture. frozen, frozen_motion: how long pictures may stay identical to
-    the last pixel while a joint moves by that part of its range. answer: how long a question to the policy
-    may be unanswered. faults: how often the arm is asked for its own faults. clock: how long the loop may
-    stand still. final: the kinds of trouble that end the run; after any other the arm goes on once it is
-    over.
+    moved: how long readings must agree on a place that could not be reached so, until that is taken for
+    true, which ends the run. camera: age of a camera's newest picture, and how long one that it counts may
+    be repeated. frozen, frozen_motion: how long pictures that are not counted, or of one colour alone, may
+    stay identical to the last pixel while a joint moves by that part of its range. answer: how long a
+    question to the policy may be unanswered. faults: how often the arm is asked for its own faults. clock:
+    how long the loop may stand still. final: the kinds of trouble that end the run; after any other the arm
+    goes on once it is over.
     """
 
     reading: float = 0.25
     lost: float = 1.0
-    jump: float = 3.0
+    jump: float = 1.5
+    moved: float = 0.5
     camera: float = 0.5
     frozen: float = 1.0
     frozen_motion: float = 0.05
@@ -41,7 +44,7 @@ class Watch:
     final: tuple[Kind, ...] = ("fault", "log")
 
     def __post_init__(self) -> None:
-        times = ("reading", "lost", "camera", "frozen", "answer", "faults", "clock")
+        times = ("reading", "lost", "moved", "camera", "frozen", "answer", "faults", "clock")
         at_least(self, 0.001, *times)
         at_least(self, 1.0, "jump")
         at_least(self, 0.0, "frozen_motion")

@@ -1,8 +1,9 @@
 """Whether the cameras still show what is there: missing, too old, or frozen.
 
-A camera whose driver has died may go on giving its last picture with new time stamps. No age tells that. But
-no two pictures of a real camera are alike to the last pixel, and in a simulated one something has moved if a
-joint has: pictures that stay identical while the arm moves are frozen.
+A camera whose driver has died may go on giving its last picture with new time stamps. No age tells that.
+Where the camera counts its pictures, the number does. Where it does not, only what is seen can: no two
+pictures of a real camera are alike to the last pixel, so pictures that stay identical while the arm moves are
+frozen. The same goes for counted pictures of one colour alone: a camera may count in front of a closed lid.
 """
 
 import zlib
@@ -23,8 +24,8 @@ SAMPLED = 65_536
 
 @dataclass
 class _Seen:
-    """What a camera showed last. mark: of its pixels. since, pose: when it first showed that, where the arm
-    was then. newest: the time stamp of the newest picture."""
+    """What a camera showed last. mark: its number, or of its pixels. since, pose: when it first showed that,
+    where the arm was then. newest: the time stamp of the newest picture."""
 
     mark: int
     since: float
@@ -56,12 +57,29 @@ class Eyes:
                 late.append(
                     f"camera '{name}': its picture is {age:.2f} s old (limit {self._watch.camera:g} s)"
                 )
-            elif reading is not None and self._frozen(name, picture, reading):
-                seconds = picture.time - self._seen[name].since
-                frozen.append(
-                    f"camera '{name}' is frozen: the same picture for {seconds:.2f} s while the arm moved"
-                )
+            elif text := self._stays(name, picture, reading):
+                frozen.append(f"camera '{name}' is frozen: {text}")
         return "; ".join(late), "; ".join(frozen)
+
+    def _stays(self, name: str, picture: Picture, reading: Reading | None) -> str:
+        """Why the picture is the same as before though it should not be; empty where it is not."""
+        if picture.number is not None and not _plain(picture.pixels):
+            return self._repeated(name, picture, picture.number, reading)
+        if reading is None or not self._frozen(name, picture, reading):
+            return ""
+        return f"the same picture for {picture.time - self._seen[name].since:.2f} s while the arm moved"
+
+    def _repeated(self, name: str, picture: Picture, number: int, reading: Reading | None) -> str:
+        seen = self._seen.get(name)
+        if seen is None or number != seen.mark:
+            pose = np.zeros(len(self._range)) if reading is None else reading.positions
+            self._seen[name] = _Seen(number, picture.time, pose, picture.time)
+            return ""
+        seconds = picture.time - seen.since
+        limit = self._watch.camera
+        return (
+            f"its picture {number} again for {seconds:.2f} s (limit {limit:g} s)" if seconds > limit else ""
+        )
 
     def _frozen(self, name: str, picture: Picture, reading: Reading) -> bool:
         seen = self._seen.get(name)
@@ -80,7 +98,17 @@ class Eyes:
 
 def fingerprint(pixels: npt.NDArray[np.uint8]) -> int:
     """A checksum of a picture ``[height, width, 3]``, or of evenly spaced pixels of a large one."""
+    return zlib.crc32(np.ascontiguousarray(_sample(pixels)))
+
+
+def _plain(pixels: npt.NDArray[np.uint8]) -> bool:
+    """Whether nothing but one colour is seen."""
+    few = _sample(pixels)
+    return bool((few == few[:1, :1]).all())
+
+
+def _sample(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     every = 1
     while pixels.shape[0] * pixels.shape[1] > SAMPLED * every * every:
         every += 1
-    return zlib.crc32(np.ascontiguousarray(pixels[::every, ::every]))
+    return pixels[::every, ::every]

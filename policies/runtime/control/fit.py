@@ -11,7 +11,7 @@ from vla.arm import ArmSpec
 from vla.errors import BadInput, did_you_mean
 from vla.interfaces import ActionChunk, Observation
 
-__all__ = ["Facts", "check_fit", "facts_of", "rates", "rehearse"]
+__all__ = ["Facts", "check_fit", "doubts", "facts_of", "rates", "rehearse"]
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,18 @@ def check_fit(policy: Policy, spec: ArmSpec) -> None:
         if camera not in spec.cameras:
             hint = did_you_mean(camera, spec.cameras) or "; it has no camera"
             raise BadInput(f"{whose} looks through the camera '{camera}', which the arm does not have{hint}")
+
+
+def doubts(policy: Policy, spec: ArmSpec) -> tuple[str, ...]:
+    """What a policy does not say of itself, so that nothing here could check it: to be shown before it moves
+    an arm. Only of those that were trained (they know how many numbers an action has)."""
+    facts = facts_of(policy, spec.robot)
+    if facts.action_dim is None or facts.robots or facts.joints:
+        return ()
+    return (
+        f"'{policy.name}' does not say for which robot it was trained, nor its joints' names: that it is of "
+        f"'{spec.robot}', with these joints in this order, is yours to know",
+    )
 
 
 def rates(policy: Policy, spec: ArmSpec, hz: float | None, policy_hz: float | None) -> tuple[float, float]:

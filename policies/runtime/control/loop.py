@@ -28,7 +28,7 @@ from policies.runtime.control.plan import Fade, Plan
 from policies.runtime.control.reporter import reporting
 from policies.runtime.control.results import Ending, RunResult, Status
 from policies.runtime.control.senses import Senses
-from policies.runtime.control.start import prepare
+from policies.runtime.control.start import prepare, standing
 from policies.runtime.control.steady import Collector, steady
 from policies.runtime.control.tally import Tally
 from policies.runtime.control.watchdog import Watchdog
@@ -152,13 +152,13 @@ class ControlLoop:
         """From the first tick to standstill."""
         ending: Ending | None = None
         try:
-            reading = self._arm.read()
+            reading = standing(self._arm)
             self._arm.filter.start(reading.positions)
             self._stands = np.array(reading.positions, np.float64)
             self._ticks.start()
             self._began = self._tally.began = self._tally.now = self._ticks.due(0)
             self._dog = Watchdog(self._arm.spec, self._control.watch, self._began)
-            self._dog.trusted = reading
+            self._dog.trust(reading)
             self._senses = Senses(self._arm, self._dog, self._control.watch.faults, self._clock)
             while ending is None:
                 tick = self._ticks.wait()
@@ -208,8 +208,8 @@ class ControlLoop:
             plan.drop()
             self._fade.start()
         shown = None
-        if fresh and well and reading is not None:
-            shown = self._show(step, reading, pictures)
+        if fresh and reading is not None and not dog.troubles:
+            shown = self._show(step, reading, pictures, well)
         wanted = plan.wanted(part) if well and plan.error is None else None
         self._say_why(well, wanted)
         if wanted is not None:
@@ -219,10 +219,15 @@ class ControlLoop:
             tally.sent(self._known(reading), wanted, decision, plan.source, shown)
         return self._final()
 
-    def _show(self, step: int, reading: Reading, pictures: Mapping[str, Picture]) -> Observation:
-        """A control step of the policy begins."""
+    def _show(
+        self, step: int, reading: Reading, pictures: Mapping[str, Picture], well: bool
+    ) -> Observation | None:
+        """A control step of the policy begins. Before the arm may go on it only looks, to remember."""
         shown = observed(reading, pictures, self._arm.spec, self._task, self._began)
         shown = replace(shown, frame_index=step)
+        if not well:
+            self._plan.watch(step, shown)
+            return None
         self._plan.begin(step, shown)
         self._tally.shown(step, reading.time, self._plan.rows_left)
         return shown

@@ -102,6 +102,10 @@ class Plan:
             self.started, self.rows_left = True, len(ahead)
             self._between.step(step, row, ahead[:AHEAD])
 
+    def watch(self, step: int, observation: Observation) -> None:
+        """This is seen while the arm is held: for a policy that looks back."""
+        self._runner.watch(observation, step)
+
     def wanted(self, part: float) -> Positions | None:
         """The command when `part` of the present step is over, float64 ``[joints]``; None: hold."""
         return self._between.at(part)

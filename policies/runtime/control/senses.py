@@ -18,12 +18,13 @@ class Senses:
 
     def read(self) -> Reading | None:
         """Where the joints are, if that can be believed."""
+        asked = self._clock()
         try:
             reading = self._arm.read()
         except ArmFault as error:
             self._dog.unread(str(error), self._clock())
             return None
-        self._dog.reading(reading, self._clock())
+        self._dog.reading(reading, self._clock(), asked)
         return reading if self._dog.trusted is reading else None
 
     def look(self) -> Mapping[str, Picture]:

@@ -11,10 +11,14 @@ import numpy as np
 
 from policies.base import Policy
 from policies.runtime.control.fit import rehearse
+from policies.runtime.control.leaps import SLACK
 from policies.runtime.control.parts import Guard
-from vla.arm import ArmFault, Picture, observed
+from vla.arm import ArmFault, Picture, Reading, observed
 
-__all__ = ["connected", "first_pictures", "prepare"]
+__all__ = ["connected", "first_pictures", "prepare", "standing"]
+
+TRIES = 5
+"""Readings that are asked for until two in a row agree."""
 
 
 @contextlib.contextmanager
@@ -70,3 +74,25 @@ def first_pictures(
             limit = f"{patience:g} s"
             raise ArmFault(f"camera '{missing[0]}' has given no picture within {limit}; is it connected?")
         sleep(0.02)
+
+
+def standing(arm: Guard) -> Reading:
+    """Where an arm is that stands: the second of two readings that agree, as everything is judged from it.
+
+    Raises ArmFault where no two in a row do.
+    """
+    spec = arm.spec
+    most = SLACK * (spec.limits("upper") - spec.limits("lower"))
+    before = arm.read()
+    for _ in range(TRIES):
+        reading = arm.read()
+        apart = np.abs(reading.positions - before.positions)
+        if (apart <= most).all():
+            return reading
+        before, last = reading, before
+    index = int(np.argmax(np.where(np.isfinite(apart), apart / most, np.inf)))
+    joint, one, other = spec.joints[index], last.positions[index], before.positions[index]
+    raise ArmFault(
+        f"joint '{joint.name}' is read at {one:.4g}, then at {other:.4g} {joint.unit}, before anything has "
+        "moved: is the arm at rest, and its cable sound?"
+    )

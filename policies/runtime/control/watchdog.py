@@ -1,7 +1,8 @@
 """The watchdog: whether what the loop works with can be trusted, and if not, why, in a sentence.
 
 It judges only what it is shown; the loop does the asking. Trouble of a kind lasts until the same thing is
-found well again. A reading that cannot be true is not passed on: `trusted` is the last one that could.
+found well again. A reading that cannot be true is not passed on: `trusted` is the last one that could. See
+`eyes` for pictures, `leaps` for readings that jump.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,15 +12,10 @@ import numpy as np
 
 from policies.runtime.control.config import Kind, Watch
 from policies.runtime.control.eyes import Eyes
+from policies.runtime.control.leaps import Leaps
 from vla.arm import ArmSpec, Picture, Reading
 
 __all__ = ["Trouble", "Watchdog"]
-
-SLACK = 0.02
-"""Part of a joint's range that any two readings may differ by: a servo's own noise and rounding."""
-
-UNCERTAIN = 0.05
-"""Seconds by which the time of a reading may be wrong: a bus that stalls, a simulation that catches up."""
 
 
 class Trouble(NamedTuple):
@@ -35,12 +31,9 @@ class Watchdog:
 
     def __init__(self, spec: ArmSpec, watch: Watch, began: float) -> None:
         self._spec, self._watch = spec, watch
-        self._range = spec.limits("upper") - spec.limits("lower")
-        self._speed = spec.limits("speed")
-        self._eyes = Eyes(spec, watch)
+        self._eyes, self._leaps = Eyes(spec, watch), Leaps(spec, watch.jump, watch.moved)
         self._found: dict[Kind, Trouble] = {}
         self._read_at = self._heard_at = began
-        self._gap = 0.0
         self.trusted: Reading | None = None
 
     @property
@@ -48,8 +41,13 @@ class Watchdog:
         """What is wrong now; what ends the run comes first."""
         return tuple(sorted(self._found.values(), key=lambda trouble: not trouble.final))
 
-    def reading(self, reading: Reading, now: float) -> None:
-        """The arm said where its joints are."""
+    def trust(self, reading: Reading) -> None:
+        """The joints are there: known from elsewhere, and where all judging begins."""
+        self.trusted = reading
+        self._leaps.believe(reading.positions, reading.time)
+
+    def reading(self, reading: Reading, now: float, asked: float | None = None) -> None:
+        """The arm said where its joints are. asked: when it was asked, if it measured only then."""
         age = now - reading.time
         self._set("bus", "")
         self._read_at = now
@@ -60,9 +58,12 @@ class Watchdog:
         self._set("reading", old)
         wrong = self._unreal(reading)
         self._set("state", wrong)
-        if not wrong:
-            self._set("jump", self._jumped(reading))
-        if not (old or wrong or "jump" in self._found):
+        if old or wrong:
+            return
+        earliest = reading.time if asked is None else min(reading.time, asked)
+        leap = self._leaps.judge(reading.positions, earliest, max(reading.time, now))
+        self._set("jump", leap.text if leap else "", final=leap is not None and leap.lasting)
+        if leap is None:
             self.trusted = reading
 
     def unread(self, error: str, now: float) -> None:
@@ -102,6 +103,7 @@ class Watchdog:
         """For how long the loop stood still, at this tick; 0.0 if it did not."""
         text = f"the loop stood still for {seconds:.2f} s, or a clock was set"
         self._set("clock", text if seconds > 0 else "")
+        self._leaps.unknown(seconds)
 
     def log(self, trouble: str) -> None:
         """Why nothing can be recorded any more."""
@@ -121,22 +123,3 @@ class Watchdog:
             return f"the reading has shape {list(found.shape)}, the arm {len(names)} joints"
         bad = np.flatnonzero(~np.isfinite(found))
         return f"the reading of joint '{names[bad[0]]}' is {found[bad[0]]}" if len(bad) else ""
-
-    def _jumped(self, reading: Reading) -> str:
-        """What moved farther than it could since the last reading that was believed.
-
-        What is wrong does not become right by waiting: only the time up to the first such reading counts.
-        """
-        if self.trusted is None:
-            return ""
-        if "jump" not in self._found:
-            self._gap = max(reading.time - self.trusted.time, 0.0)
-        seconds = self._gap
-        moved = np.abs(reading.positions - self.trusted.positions)
-        most = self._speed * (self._watch.jump * seconds + UNCERTAIN) + SLACK * self._range
-        far = int(np.argmax(moved / most))
-        if moved[far] <= most[far]:
-            return ""
-        joint = self._spec.joints[far]
-        told = f"{moved[far]:.4g} {joint.unit} within {seconds:.3f} s"
-        return f"joint '{joint.name}' cannot have moved {told}: a wrong reading, or the arm was pushed"

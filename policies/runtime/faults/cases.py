@@ -21,6 +21,8 @@ __all__ = ["BUS_CASES", "CASES"]
 LOST = ("lost",)
 HOLDS: tuple[Expected, ...] = ("holds, moves on",)
 FAR, AFTER = {"amount": 90.0}, {"amount": 200.0}
+ONCE = {"amount": 40.0, "for_s": 0.015}
+"""Less than a tick of the trials' 50 Hz."""
 
 
 JOINTS: dict[str, Any] = {"group": "joints"}
@@ -111,7 +113,9 @@ CASES: tuple[Case, ...] = (
     _arm("no reading any more", "read_fails", "ends", **BLIND, lasts_s=3.0, endings=LOST),
     _arm("bus silent", "bus_silent", "ends", **BLIND, lasts_s=3.0, endings=LOST, details=AFTER),
     _arm("a joint reads NaN", "read_nan", "holds, moves on", **BLIND),
-    _arm("a reading jumps by 90", "read_jumps", "holds, moves on", **BLIND, details=FAR),
+    _arm("one reading is 40 off", "read_jumps", "holds, moves on", **BLIND, details=ONCE),
+    _arm("readings are 90 off and stay so", "read_jumps", "ends", **BLIND, details=FAR, lasts_s=3.0,
+         within_s=1.0, endings=("trouble",)),
     _arm("old readings", "read_frozen", "holds, moves on", **JOINTS),
     _arm("commands refused for 0.6 s", "command_refused", "holds, moves on", lasts_s=0.6),
     _arm("arm disconnected", "connection_lost", "ends", lasts_s=3.0, within_s=1.5, endings=LOST),

@@ -39,6 +39,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numpy import floor, maximum, minimum, sqrt
 
 __all__ = ["Stop", "along", "brake", "ramped", "steepest", "stop"]
 
@@ -47,20 +48,26 @@ Array = npt.NDArray[np.float64]
 
 def ramped(a: Array, q: Array) -> Array:
     """By how much v changes while a >= 0 is ramped out, after the tick of `a` itself."""
-    m = np.floor(a / q)
-    return m * (a - 0.5 * q * (m + 1.0))
+    return _ramped(a, q, 0.5 * q)
+
+
+def _ramped(a: Array, q: Array, half: Array) -> Array:
+    """half: 0.5 q. What depends on q alone is computed once in a stop: it is of many small arrays, and takes
+    as long as they are many."""
+    m = floor(a / q)
+    return m * (a - half * (m + 1.0))
 
 
 def steepest(v: Array, q: Array) -> Array:
     """The deceleration >= 0 from which, with its own tick, ramping out takes v >= 0 to zero: T's inverse."""
-    return _ramp_out(v, q)[0]
+    m, r = _ramp_out(v, 0.5 * q, 8.0 / q)
+    return m * q + r
 
 
-def _ramp_out(v: Array, q: Array) -> tuple[Array, Array, Array]:
-    """The deceleration m q + r that takes v >= 0 to zero, with m and r."""
-    m = np.floor(0.5 * (np.sqrt(8.0 / q * v + 1.0) - 1.0))
-    r = v / (m + 1.0) - 0.5 * q * m
-    return m * q + r, m, r
+def _ramp_out(v: Array, half: Array, eight: Array) -> tuple[Array, Array]:
+    """The m and r of the deceleration m q + r that takes v >= 0 to zero. half, eight: 0.5 q and 8 / q."""
+    m = floor(0.5 * (sqrt(eight * v + 1.0) - 1.0))
+    return m, v / (m + 1.0) - half * m
 
 
 def brake(v: Array, a: Array, q: Array, top: Array) -> Array:
@@ -98,30 +105,34 @@ class Stop(NamedTuple):
 
 def stop(v: Array, a: Array, q: Array, top: Array) -> Stop:
     """Where the rule comes to rest from (v, a). Arrays of any shapes that go together; |a| <= top."""
-    sign = np.where(v + np.copysign(ramped(np.abs(a), q), a) < 0.0, -1.0, 1.0)
+    if v.ndim > q.ndim:  # spread out at once: numpy takes twice as long where it has to repeat as it goes
+        spread = np.empty((2, *v.shape))
+        spread[0], spread[1] = q, top
+        q, top = spread
+    hq, eight = 0.5 * q, 8.0 / q
+    sign = np.copysign(1.0, v + np.copysign(_ramped(np.abs(a), q, hq), a))
     v, a = sign * v, sign * a
-    zero = np.floor(np.maximum(a, 0.0) / q)  # ticks until a < q
+    zero = floor(maximum(a, 0.0) / q)  # ticks until a < q
     low = zero * q - a  # the deceleration then, and the speed
-    fast = v - zero * (low - 0.5 * q * (zero - 1.0))
-    more = np.sqrt(np.maximum(low * low + q * (fast - ramped(low, q)), 0.0))
-    count = np.floor((np.minimum(more, top) - low) / q)
-    ramp = zero + np.maximum(count, 0.0)
-    half = 0.5 * ramp * (ramp + 1.0)
+    fast = v - zero * (low - hq * (zero - 1.0))
+    more = sqrt(maximum(low * low + q * (fast - _ramped(low, q, hq)), 0.0))
+    count = floor((minimum(more, top) - low) / q)
+    ramp = zero + maximum(count, 0.0)
+    first = ramp + 1.0
+    half = 0.5 * ramp * first
     moved = ramp * v + half * (a - q * (ramp + 2.0) / 3.0)
     at = v + ramp * a - half * q
-    peak = np.minimum(np.minimum(steepest(np.maximum(at, 0.0), q), top), (ramp + 1.0) * q - a)
+    m, r = _ramp_out(maximum(at, 0.0), hq, eight)
+    peak = minimum(minimum(m * q + r, top), first * q - a)
     after = at - peak
-    hold = np.ceil(np.maximum(after - peak - ramped(peak, q), 0.0) / np.maximum(peak, 1e-300))
-    left = np.maximum(after - hold * peak, 0.0)
-    _, m, r = _ramp_out(left, q)
+    hold = np.ceil(maximum(after - peak - _ramped(peak, q, hq), 0.0) / maximum(peak, 1e-300))
+    left = maximum(after - hold * peak, 0.0)
+    m, r = _ramp_out(left, hq, eight)
     moved = moved + after + hold * (after - 0.5 * peak * (hold + 1.0)) + _out(m, r, q)
-    first = np.maximum(-v, 0.0)  # a start against the direction of the end
-    if first.any():
-        _, m1, r1 = _ramp_out(first, q)
-        back = _out(m1, r1, q)
-    else:
-        back = first
-    forth = np.maximum(moved, 0.0)
+    back = maximum(-v, 0.0)  # a start against the direction of the end
+    if back.any():
+        back = _out(*_ramp_out(back, hq, eight), q)
+    forth = maximum(moved, 0.0)
     positive = sign > 0
     return Stop(
         sign * moved,

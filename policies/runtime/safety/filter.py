@@ -143,11 +143,13 @@ class SafetyFilter:
             shapes = f"a command of shape {list(goal.shape)}, not [{len(self.spec.joints)}]"
             done.append(Intervention("width", "", f"{shapes}: the arm is held"))
             return None
-        bad = np.flatnonzero(~np.isfinite(goal))
-        for index in bad:
+        finite = np.isfinite(goal)
+        if finite.all():
+            return goal
+        for index in np.flatnonzero(~finite):
             detail = f"{goal[index]} is wanted: the arm is held"
             done.append(Intervention("not_finite", self.spec.joints[index].name, detail))
-        return None if len(bad) else goal
+        return None
 
     def _no_reading(self, measured: Any) -> str:
         """Why `measured` is no reading of this arm; empty if it is one."""
@@ -157,8 +159,11 @@ class SafetyFilter:
             return f"a reading of {type(measured).__name__}"
         if values.shape != (len(self.spec.joints),):
             return f"a reading of shape {list(values.shape)}, not [{len(self.spec.joints)}]"
-        bad = np.flatnonzero(~np.isfinite(values))
-        return f"'{self.spec.joints[bad[0]].name}' is measured at {values[bad[0]]}" if len(bad) else ""
+        finite = np.isfinite(values)
+        if finite.all():
+            return ""
+        bad = int(finite.argmin())
+        return f"'{self.spec.joints[bad].name}' is measured at {values[bad]}"
 
     def _follow(
         self, goal: Positions | None, measured: Positions, ticks: int, done: list[Intervention]

@@ -132,7 +132,7 @@ class Limiter:
 
     def command(self, change: Array) -> Array:
         """The command with a' = `change`."""
-        return np.clip(self.p + (self.v + change), self._low, self._high)
+        return np.minimum(np.maximum(self.p + (self.v + change), self._low), self._high)
 
     def stop_from(self, change: Array) -> Stop:
         """How the rule stops after the command with a' = `change`."""
@@ -152,8 +152,9 @@ class Limiter:
         if self._out:  # inwards slowly, outwards not at all
             speed = np.where(self.outside, self._recovery * speed, speed)
             rising, falling = np.where(p > self._upper, 0.0, speed), np.where(p < self._lower, 0.0, speed)
-        high = np.minimum(np.minimum(a + q, top), steepest(np.maximum(rising - v, 0.0), q))
-        low = np.maximum(np.maximum(a - q, -top), -steepest(np.maximum(falling + v, 0.0), q))
+        up, down = steepest(np.maximum([rising - v, falling + v], 0.0), q)
+        high = np.minimum(np.minimum(a + q, top), up)
+        low = np.maximum(np.maximum(a - q, -top), -down)
         went = wanted - p
         change = went - v
         same = (change >= low) & (change <= high) & (wanted >= self._low) & (wanted <= self._high)
@@ -163,24 +164,29 @@ class Limiter:
             drift, bend = self._course(speed, top)
             ahead = drift + bend - went  # what a must be a tick later, to stay upon the wanted
             same &= ~self._behind | ((np.abs(ahead - change) <= q) & (np.abs(bend - ahead) <= q))
-        if same.any():
+        some = bool(same.any())
+        if some:
             how = self.stop_from(change if same.all() else np.where(same, change, 0.0))
             same &= self._stops(np.where(same, wanted, p), how)
             if same.all():
                 return Proposal(np.array(wanted, np.float64), change, same, how)
-        after = self.braking()
         goes = (low <= high) & np.isfinite(wanted) & ~same
         if goes.any():
             if drift is None or bend is None:
                 drift, bend = self._course(speed, top)
-            after = np.where(goes, self._after(drift, bend, (low, high), (q, top)), after)
-        change = np.where(same, change, after)
+            after = self._after(drift, bend, (low, high), (q, top))
+            if not goes.all():
+                after = np.where(goes, after, self.braking())
+        else:
+            after = self.braking()
+        change = np.where(same, change, after) if some else after
         how = self.stop_from(change)
         fine = same | self._stops(p + v + change, how)
         if not fine.all():
             change = np.where(fine, change, self.braking())
             how = self.stop_from(change)
-        return Proposal(np.where(same, wanted, self.command(change)), change, same, how)
+        command = self.command(change)
+        return Proposal(np.where(same, wanted, command) if some else command, change, same, how)
 
     def _course(self, speed: Array, top: Array) -> tuple[Array, Array]:
         """Speed and acceleration of what is wanted, as the last four of it agree: a jump pretends neither."""
@@ -262,5 +268,7 @@ class Limiter:
             up, down, end = how.up, how.down, how.end
         above, below = self._past(p, up, down)
         # Upon the goal; but where it could not stop before a limit, the last that can.
-        best, most, least = roots(np.stack([p + end - goal, above, -below], axis=1), grid)
+        values = np.empty((GRID, 3, *shape))
+        values[:, 0], values[:, 1], values[:, 2] = p + end - goal, above, -below
+        best, most, least = roots(values, grid)
         return np.asarray(np.maximum(np.minimum(best, most), least))

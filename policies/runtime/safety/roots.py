@@ -13,14 +13,15 @@ def roots(values: Array, at: Array) -> Array:
 
     By a line between two of the grid's `at` ``[GRID, ...]``; or an end of it.
     """
-    right = np.minimum(np.maximum(np.sum(values <= 0.0, axis=0), 1), len(values) - 1)
-    flat, columns = right.reshape(-1), np.arange(right.size)
-    rows = values.reshape(len(values), -1)
-    y0, y1 = rows[flat - 1, columns], rows[flat, columns]
-    grid, columns = at.reshape(len(at), -1), columns % at[0].size
-    x0, x1 = grid[flat - 1, columns], grid[flat, columns]
+    right = np.minimum(np.maximum((values <= 0.0).sum(0), 1), len(values) - 1)
+    flat, size, width = right.reshape(-1), right.size, at[0].size
+    columns = np.arange(size)
+    here = flat * size + columns
+    y0, y1 = values.take(here - size), values.take(here)
+    here = flat * width + columns % width
+    x0, x1 = at.take(here - width), at.take(here)
     share = np.minimum(np.maximum(-y0 / np.maximum(y1 - y0, 1e-300), 0.0), 1.0)
-    return (x0 + share * (x1 - x0)).reshape(right.shape)
+    return np.asarray(x0 + share * (x1 - x0)).reshape(right.shape)
 
 
 def slower(one: Array, other: Array) -> Array:

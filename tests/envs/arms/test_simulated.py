@@ -124,6 +124,35 @@ def test_before_the_first_command_the_table_stands_and_is_seen_anew(live):
     assert live.verdict().steps == 0
 
 
+def test_pictures_are_counted_and_what_stands_looks_the_same_to_the_last_bit(live):
+    live.reset(Episode(5))
+    first, end = live.pictures()["front"], time.monotonic() + 10
+    while live.pictures()["front"].number < first.number + 3 and time.monotonic() < end:
+        time.sleep(0.002)
+    later = live.pictures()["front"]
+    assert later.number > first.number and later.time > first.time
+    np.testing.assert_array_equal(later.pixels, first.pixels)
+
+
+def test_a_world_that_catches_up_never_seems_to_move_faster_than_it_does(live):
+    """It stands still for 0.2 s and makes up for them at once: its readings have the times they are of."""
+    start = live.read().positions
+    live.command(start + 60 * np.eye(6)[0])
+    told, end = [live.read()], time.monotonic() + 5
+    held = False
+    while live.read().positions[0] < start[0] + 50 and time.monotonic() < end:
+        if not held and live.read().positions[0] > start[0] + 5:
+            held = True
+            live.live.ask(lambda steps: time.sleep(0.2))
+        reading = live.read()
+        if reading.time != told[-1].time:
+            told.append(reading)
+    times = np.array([reading.time for reading in told])
+    places = np.array([reading.positions[0] for reading in told])
+    assert held and (np.diff(times) > 0).all() and len(told) > 5
+    assert (np.abs(np.diff(places)) <= 1.5 * 270 * np.diff(times) + 0.5).all()
+
+
 def test_a_world_that_dies_is_an_arm_fault_at_once(live, monkeypatch):
     live.command(live.read().positions)
 

@@ -80,7 +80,7 @@ HELD = {
 @pytest.mark.parametrize("kind", HELD)
 def test_it_is_held_and_then_goes_on(kind: str) -> None:
     name, amount = HELD[kind]
-    watch = Watch(lost=5.0, camera=0.3, frozen=0.4, frozen_motion=0.01)
+    watch = Watch(lost=5.0, moved=5.0, camera=0.3, frozen=0.4, frozen_motion=0.01)
     more = {"safety": {"joint_blocked": 0.02}}
     bench = Real(quick(seconds=5.2, watch=watch), policy=Planner(16, 0.0))
     if kind in more["safety"]:
@@ -110,6 +110,7 @@ def test_it_is_held_and_then_goes_on(kind: str) -> None:
         ("command_refused", 0.0, "lost", "it has taken no command for 1.0"),
         ("overload", 0.0, "trouble", "servo 'j0': overload"),
         ("hot", 0.0, "trouble", "servo 'j0': 75 degrees hot"),
+        ("read_jumps", 40.0, "trouble", "the arm was moved by force, or its encoder or horn slipped"),
     ],
 )
 def test_it_ends_the_run(kind: str, amount: float, ending: str, line: str) -> None:
@@ -136,6 +137,17 @@ def test_what_a_run_survives(kind: str, amount: float) -> None:
         assert result.holds["bus"] == 1
     _, commands = bench.moves()
     assert commands[-1][0] > 15
+
+
+@pytest.mark.parametrize("amount", [40.0, -150.0])
+def test_a_single_wrong_reading_is_held_for_and_costs_no_more_than_that(amount: float) -> None:
+    """Under load an answer of the bus was once 40 degrees off, then right again: that is no end of a run."""
+    bench = Real()
+    result = bench.run_with(Fault("read_jumps", for_s=0.9 / HZ, amount=amount))
+    assert result.ending.kind == "done" and result.holds["jump"] == 1 and result.holds["settle"] >= 1
+    times, commands = bench.moves()
+    within_limits(commands)
+    assert np.ptp(commands[times > BEGINS + 1.0], axis=0).max() > 3, "it has gone on"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 400.0])
@@ -183,11 +195,17 @@ def test_interrupting_a_real_run_leaves_the_arm_at_rest() -> None:
     guard.connect()
     control = Control(policy_hz=20.0, seconds=30.0, ramp=0.0, threads=None)
     loop = ControlLoop(guard, Planner(16), Chunking(execute=8), control, "x", stop=Button())
-    timer = threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
+
+    def interrupt() -> None:
+        while not arm.commands or arm.commands[-1][1][0] < 2:  # however long that takes on a busy machine
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    hand = threading.Thread(target=interrupt, daemon=True)
+    hand.start()
     began = time.monotonic()
     result = loop.run()
-    timer.join()
+    hand.join()
     assert result.ending.kind == "interrupted" and time.monotonic() - began < 20
     commands = np.array([command for _, command in arm.commands])
     assert np.ptp(commands[:, 0]) > 1 and np.abs(commands[-1] - commands[-2]).max() < 1e-6

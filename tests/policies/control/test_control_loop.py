@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from policies.runtime.chunking import Chunking
 from policies.runtime.control import Control, ControlLoop, RunResult, Status, Watch
+from policies.runtime.control.fit import doubts
 from vla.errors import BadInput
 from vla.interfaces import ActionChunk, Observation
 
@@ -148,7 +149,8 @@ def test_missed_ticks_skip_rows_and_never_shift_the_plan(
     """Whatever the delays: a command is what the plan has for its very tick; ticks and steps all count."""
     hz, policy_hz = rates
     control = quick(hz=hz, policy_hz=policy_hz, seconds=2.0, interpolation=interpolation)
-    bench = Bench(control, chunking=Chunking(kind, execute=4))  # type: ignore[arg-type]
+    # Long chunks: one that ran out would, in real time, be continued from where the arm was held.
+    bench = Bench(control, Planner(40), chunking=Chunking(kind, execute=4))  # type: ignore[arg-type]
     waiting = list(delays)
 
     def stall() -> None:
@@ -227,7 +229,7 @@ def still(bench: Bench, begin: float, end: float) -> list[np.ndarray]:
 @pytest.mark.parametrize("kind", ["bus", "state", "jump", "camera", "gone", "frozen", "reading", "answer"])
 def test_trouble_holds_and_once_over_the_arm_goes_on_with_a_new_plan(kind: str) -> None:
     """Nothing that was seen or planned before or during the trouble is executed after it."""
-    watch = Watch(frozen=0.3, frozen_motion=0.0, camera=0.3, lost=5.0, answer=0.3)
+    watch = Watch(frozen=0.3, frozen_motion=0.0, camera=0.3, lost=5.0, moved=5.0, answer=0.3)
     bench = Bench(quick(seconds=6.0, watch=watch), Planner(mark=0.001))
     arm = bench.arm
     faults: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {
@@ -438,6 +440,16 @@ def test_a_policy_of_another_arm_is_refused(about: dict[str, Any], line: str) ->
     with pytest.raises(BadInput, match=line):
         bench.run()
     assert bench.arm.events == []
+
+
+def test_what_a_trained_policy_does_not_say_is_told() -> None:
+    policy = Planner()
+    assert doubts(policy, spec()) == ()
+    policy.about = {"action_dim": DIM}
+    [line] = doubts(policy, spec())
+    assert line.startswith("'planner' does not say for which robot it was trained") and "'perfect'" in line
+    policy.about = {"action_dim": DIM, "robots": ["perfect"]}
+    assert doubts(policy, spec()) == ()
 
 
 def test_what_else_is_refused_before_anything_moves() -> None:

@@ -21,32 +21,6 @@ def kinds(watchdog: Watchdog) -> set[str]:
     return {trouble.kind for trouble in watchdog.troubles}
 
 
-@given(st.lists(st.floats(-1.0, 1.0), min_size=1, max_size=40), st.floats(0.002, 0.1))
-def test_what_an_arm_can_do_is_no_trouble(speeds: list[float], period: float) -> None:
-    """Any motion within three times the speed limit."""
-    watchdog, at, now = dog(), np.zeros(3), 0.0
-    for speed in speeds:
-        now += period
-        at = at + 3 * 150 * speed * period
-        reading = Reading(at.copy(), now)
-        watchdog.reading(reading, now)
-        assert not watchdog.troubles and watchdog.trusted is reading
-
-
-@given(st.floats(60, 1e4), st.integers(0, 2), st.integers(1, 50))
-def test_a_leap_is_never_believed_however_long_it_lasts(leap: float, joint: int, times: int) -> None:
-    watchdog = dog()
-    watchdog.reading(Reading(np.zeros(3), 0.0), 0.0)
-    for tick in range(1, times + 1):
-        found = np.zeros(3)
-        found[joint] = leap
-        watchdog.reading(Reading(found, 0.02 * tick), 0.02 * tick)
-        assert kinds(watchdog) == {"jump"} and f"'j{joint}'" in watchdog.troubles[0].text
-        assert watchdog.trusted is not None and not watchdog.trusted.positions.any()
-    watchdog.reading(Reading(np.zeros(3), 2.0), 2.0)
-    assert not watchdog.troubles
-
-
 def test_after_a_silence_it_may_have_moved() -> None:
     watchdog = dog()
     watchdog.reading(Reading(np.zeros(3), 0.0), 0.0)
@@ -110,6 +84,38 @@ def test_a_frozen_camera_stays_frozen_when_the_arm_is_held_for_it() -> None:
         where = np.full(3, float(min(step, 5)) * 4)
         _, frozen = eyes.look({"front": Picture(pixels(1), step / 10)}, Reading(where, step / 10), step / 10)
     assert frozen == "camera 'front' is frozen: the same picture for 1.90 s while the arm moved"
+
+
+@given(st.floats(0.01, 0.2), st.floats(0.0, 3.0), st.floats(0, 40), st.booleans())
+def test_a_picture_that_is_counted_is_judged_by_its_number(
+    every: float, lasts: float, far: float, stands: bool
+) -> None:
+    """However much the arm moves, and whether or not anything else does."""
+    eyes, steps = Eyes(modest(), Watch(camera=0.5, frozen=0.2, frozen_motion=0.0)), int(lasts / every)
+    scene = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)
+    for step in range(steps + 1):
+        now, where = step * every, np.array([far * step / max(steps, 1), 0, 0])
+        shown = Picture(scene if stands else np.roll(scene, step), now, step)
+        assert eyes.look({"front": shown}, Reading(where, now), now) == ("", "")
+    began = now
+    for step in range(steps + 1):
+        now = began + step * every
+        _, frozen = eyes.look({"front": Picture(scene, now, steps)}, Reading(where, now), now)
+        assert bool(frozen) == (now - began > 0.5)
+    assert not frozen or frozen.startswith(f"camera 'front' is frozen: its picture {steps} again for ")
+    assert eyes.look({"front": Picture(scene, now, steps + 1)}, None, now) == ("", "")
+
+
+def test_counted_pictures_of_one_colour_are_frozen_once_the_arm_moves() -> None:
+    eyes = Eyes(modest(), Watch(frozen=0.1, frozen_motion=0.01))
+    for step in range(20):
+        where = np.full(3, float(step) * 4)
+        _, frozen = eyes.look(
+            {"front": Picture(pixels(0), step / 10, step)}, Reading(where, step / 10), step / 10
+        )
+    assert frozen == "camera 'front' is frozen: the same picture for 1.90 s while the arm moved"
+    seen = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3)
+    assert eyes.look({"front": Picture(seen, 2.1, 21)}, Reading(where, 2.1), 2.1) == ("", "")
 
 
 def test_a_large_picture_is_judged_by_evenly_spaced_pixels() -> None:
