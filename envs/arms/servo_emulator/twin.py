@@ -26,6 +26,10 @@ _MAX_SPEED = np.deg2rad(270.0)
 _PER_STEP = 2 * np.pi / STEPS
 _BEGUN = 16
 """Steps (1.4 degrees) that a goal has to move before the task counts as begun: connecting moves it less."""
+_DUTY = np.deg2rad(10.0)
+"""How far from its goal a servo with a position gain of 16 drives with all it has: our estimate, no figure of
+the maker's. A servo reports how hard it drives, not what it meets; and the twin's actuators are far stiffer,
+with all their force a fifth of a degree off, as where a finger is pressed on the table."""
 WARMING, COOLING_S, SAG_V = 60.0, 300.0, 0.6
 """Degrees that full load warms a servo by in the end; how slowly; volts that full load of all takes."""
 
@@ -151,7 +155,10 @@ class TwinSteps(Steps):
         data, size, faults = self._sim.data, len(self._servos), self._bus.faults
         angles = np.rint(to_angles(data.qpos[:size])).astype(int)
         velocities = data.qvel[:size] / _PER_STEP
-        loads = np.clip(data.actuator_force[:size] / SERVO_TORQUE_NM, -1.0, 1.0)
+        force = np.clip(data.actuator_force[:size] / SERVO_TORQUE_NM, -1.0, 1.0)
+        asked = np.abs(data.ctrl[:size] - data.qpos[:size]) / _DUTY
+        asked *= [servo.drive.p for servo in self._servos]
+        loads = np.clip(force, -asked, asked)
         rate = PHYSICS_STEP / COOLING_S
         self._celsius += rate * (WARMING * loads**2 - (self._celsius - self._ambient))
         voltage = faults.on("voltage")
