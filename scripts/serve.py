@@ -67,9 +67,11 @@ def _say(config: Serve, facts: "Facts", address: "Address") -> str:
     who = "this machine only" if config.loopback else "other machines too"
     token = "with a token" if config.token_file else "no token"
     cameras = f", cameras {', '.join(facts.cameras)}" if facts.cameras else ""
+    rate = "" if facts.about.hz is None else f" at {facts.about.hz:g} Hz"
+    robots = f", robots {', '.join(facts.about.robots)}" if facts.about.robots else ""
     return "\n".join(
         [
-            f"{facts.name}: chunks of {facts.horizon} steps{cameras}",
+            f"{facts.name}: chunks of {facts.horizon} steps{rate}{robots}{cameras}",
             f"listening on {host}, port {address.port}: {who}, {token}{', TLS' if address.tls else ''}",
             f"  our own client   ws{s}://{at}    (policies.remote.RemotePolicy)",
             f"  openpi-client    {openpi}",

@@ -44,6 +44,8 @@ class PolicySource:
         at_least(self, 0.01, "timeout_s")
         if (self.policy is None) == (self.server is None):
             raise BadInput("give what is to move the arm: policy=NAME_OR_FOLDER, or server=ws://HOST:PORT")
+        if self.policy is not None and self.policy.startswith(("ws://", "wss://")):
+            raise BadInput(f"policy={self.policy} is a server's address: give it as server={self.policy}")
         if self.server is None and (self.token_file or self.authority):
             raise BadInput("token_file and authority are for a server; give server=wss://HOST:PORT, too")
 

@@ -107,7 +107,9 @@ def closed(url: str, error: Any) -> Refusal:
     """What the end of a connection means."""
     code, reason = (error.rcvd.code, error.rcvd.reason) if error.rcvd else (1006, "")
     if code == 1009:
-        return TooLarge(f"{url}: the message is larger than the server reads")
+        return TooLarge(
+            f"{url}: the message is larger than the server reads{f': {reason}' if reason else ''}"
+        )
     if code == 1012:
         return Stopping(f"{url}: the server has stopped")
     return Unreachable(f"{url}: the connection was lost{f': {reason}' if reason else ''}")

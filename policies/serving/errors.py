@@ -23,6 +23,7 @@ __all__ = [
     "Unauthorised",
     "UnknownSession",
     "Unreachable",
+    "line_of",
     "refusal",
 ]
 
@@ -115,6 +116,16 @@ KINDS: dict[str, type[Refusal]] = {
         ProtocolVersion, PolicyFailed, Unreachable,
     )
 }  # fmt: skip
+
+
+_LINE = 400
+"""Characters of a line that are told: it may quote what came, and that may be long."""
+
+
+def line_of(error: BaseException) -> str:
+    """What is wrong, in one line of bearable length: control characters and line breaks are spaces."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())
+    return text if len(text) <= _LINE else f"{text[: _LINE // 2 - 2]} ... {text[-(_LINE // 2 - 3) :]}"
 
 
 def refusal(kind: str, line: str) -> Refusal:

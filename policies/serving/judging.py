@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 
+from policies.about import about_of
 from policies.base import Continuing, Policy, Watcher
 from policies.serving.errors import BadObservation, PolicyFailed, Refusal
 from policies.serving.protocol import Facts
@@ -15,19 +16,16 @@ __all__ = ["facts_of", "safe", "told"]
 
 def facts_of(policy: Policy) -> Facts:
     """What clients learn of a policy."""
-    processor = getattr(policy, "processor", None)
-    dim = 0
-    if processor is not None:
-        robots = getattr(processor.config.state, "robots", ()) if processor.config.state else ()
-        dim = 0 if robots else int(processor.action_dim(""))
+    about = about_of(policy)
     return Facts(
         policy.name,
         policy.horizon,
         int(getattr(policy, "execute", policy.horizon)),
         isinstance(policy, Watcher) and bool(policy.watching),
         isinstance(policy, Continuing) and bool(policy.continues),
-        tuple(getattr(processor, "camera_names", ())),
-        dim,
+        tuple(about.cameras),
+        0 if about.robots else about.body("").action_dim or 0,
+        about,
     )
 
 

@@ -1,6 +1,6 @@
 """From the names that a client uses to an Observation, by the settings of `Keys`; nothing is guessed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -13,7 +13,7 @@ from policies.serving.protocol import Facts
 from vla.errors import BadInput, did_you_mean
 from vla.interfaces import Observation
 
-__all__ = ["check_keys", "needs", "observe", "too_many_pixels"]
+__all__ = ["check_cameras", "check_keys", "check_sentence", "needs", "observe", "too_many_pixels"]
 
 _DEPTH = 4
 _SENTENCE = 2000
@@ -57,8 +57,7 @@ def observe(raw: Mapping[Any, Any], keys: Keys, task: str = "", pixels: int = 4_
     sentence = sentence or keys.default_prompt
     if not sentence:
         raise BadObservation(f"no sentence came: '{keys.prompt}' must be there at least once")
-    if len(sentence) > _SENTENCE:
-        raise BadObservation(f"'{keys.prompt}' has {len(sentence)} characters; at most {_SENTENCE} are read")
+    check_sentence(sentence, keys.prompt)
     parts = [_numbers(found[name], name) for name in keys.state]
     state = np.concatenate(parts) if parts else np.zeros(0, np.float32)
     observation = Observation(images, state, sentence)
@@ -67,6 +66,26 @@ def observe(raw: Mapping[Any, Any], keys: Keys, task: str = "", pixels: int = 4_
     except BadInput as error:
         raise BadObservation(str(error)) from None
     return observation
+
+
+def check_sentence(sentence: str, name: str) -> None:
+    """Raise BadObservation for one that is too long; no policy reads so much. name: the client's, of it."""
+    if len(sentence) > _SENTENCE:
+        raise BadObservation(f"'{name}' has {len(sentence)} characters; at most {_SENTENCE} are read")
+
+
+def check_cameras(came: Iterable[str], facts: Facts, optional: Sequence[str]) -> None:
+    """Raise BadObservation where a picture is missing that the policy looks through. optional: cameras, with
+    * and ?, that may be. Others that the policy does not know may come: an arm may have more."""
+    shown = list(came)
+    for camera in facts.cameras:
+        if camera in shown or any(fnmatchcase(camera, each) for each in optional):
+            continue
+        near = [name for name in shown if name not in facts.cameras]
+        raise BadObservation(
+            f"the picture of the camera '{camera}' is missing; came: {_names(shown)}; needed: "
+            f"{_names(facts.cameras)}{'; is a name misspelt?' if near else ''}"
+        )
 
 
 def too_many_pixels(height: int, width: int, pixels: int) -> None:

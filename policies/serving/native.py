@@ -8,7 +8,7 @@ from typing import Any
 from policies.serving.arrays import pack, unpack
 from policies.serving.batching import Session
 from policies.serving.errors import BadObservation, Malformed, ProtocolVersion, Refusal, UnknownSession
-from policies.serving.keys import too_many_pixels
+from policies.serving.keys import check_cameras, check_sentence, too_many_pixels
 from policies.serving.protocol import VERSION, chunk_to, observation_from, plan_from, refused_to
 from policies.serving.wire import Line, Server, within
 from vla.errors import BadInput
@@ -48,7 +48,7 @@ class _Client:
     """One connection: a session for each of its lanes."""
 
     def __init__(self, server: Server) -> None:
-        self._core = server.core
+        self._core, self._optional = server.core, server.serving.optional_cameras
         self._sessions: dict[int, Session] = {}
         self._greeted = False
 
@@ -63,9 +63,9 @@ class _Client:
         if kind == "hello":
             if raw.get("version") != VERSION:
                 came = raw.get("version")
-                came = came if isinstance(came, int) and abs(came) < 10**6 else "another"
+                came = f"version {came}" if isinstance(came, int) and abs(came) < 10**6 else "another version"
                 raise ProtocolVersion(
-                    f"the client speaks version {came} of the protocol, this server {VERSION}"
+                    f"the client speaks {came} of the protocol, this server version {VERSION}"
                 )
             self._greeted = True
             return {"type": "welcome", "version": VERSION, "policy": asdict(self._core.facts)}
@@ -143,6 +143,8 @@ class _Client:
         except BadInput as error:
             raise BadObservation(str(error)) from None
         for observation in seen:
+            check_sentence(observation.task, "task")
+            check_cameras(observation.images, self._core.facts, self._optional)
             for image in observation.images.values():
                 too_many_pixels(image.shape[0], image.shape[1], self._core.limits.pixels)
         return list(zip(lanes, seen, strict=True))

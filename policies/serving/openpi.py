@@ -12,7 +12,7 @@ from typing import Any
 from policies.serving.arrays import pack_openpi, unpack
 from policies.serving.batching import Session
 from policies.serving.core import Core
-from policies.serving.errors import Held, Malformed, Refusal
+from policies.serving.errors import Held, Malformed, Refusal, line_of
 from policies.serving.keys import needs, observe
 from policies.serving.protocol import Facts
 from policies.serving.wire import Line, Server, answer
@@ -38,7 +38,7 @@ async def converse(line: Line, server: Server) -> None:
                 seen = observe(raw, keys, session.task, core.limits.pixels)
             except Refusal as error:
                 core.refused(NAME, error)
-                await line.send(f"{error.kind}: {error}")
+                await line.send(f"{error.kind}: {line_of(error)}")
                 continue
             session.task = seen.task
             await line.send(await _infer(core, session, seen))
@@ -53,7 +53,7 @@ async def _infer(core: Core, session: Session, seen: Observation) -> bytes | str
         if chunk.hold:
             raise Held(chunk.hold)
     except Refusal as error:
-        return f"{error.kind}: {error}"
+        return f"{error.kind}: {line_of(error)}"
     timing = {"infer_ms": 1000 * (time.perf_counter() - start)}
     return pack_openpi({"actions": chunk.actions, "server_timing": timing})
 

@@ -116,6 +116,7 @@ class Serving:
     host: an address of this machine. port: 0 takes a free one. token_file: its first line is what clients
     must show; None: no token. open_to_all: serve other machines without a token. root: who is answered at
     the address without a path, where openpi's server would speak first and vla-eval's client does.
+    optional_cameras: whose pictures our own client may leave out, with * and ?: the policy then acts without.
     ping_s: how often a WebSocket is asked whether it is alive, and gone_s how long it has to say so.
     """
 
@@ -125,6 +126,7 @@ class Serving:
     open_to_all: bool = False
     tls: Tls | None = None
     root: Literal["openpi", "vla_eval"] = "openpi"
+    optional_cameras: tuple[str, ...] = ()
     ping_s: float = 30.0
     gone_s: float = 120.0
     limits: Limits = field(default_factory=Limits)

@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from policies.serving.errors import Malformed, Refusal, refusal
+from policies.about import About, Body
+from policies.serving.errors import Malformed, Refusal, line_of, refusal
 from vla.errors import BadInput
 from vla.interfaces import ActionChunk, InFlight, Observation
 
@@ -46,7 +47,7 @@ PATH = "/vla"
 class Facts:
     """What a client learns of the policy. execute: steps of a chunk it likes to be run. watching, continues:
     as in `policies.base`. cameras: that it looks through; empty where it does not say. dim: numbers an action
-    has; 0 where it does not say.
+    has; 0 where it does not say, or has several robots. about: its rate, its robots, its cameras' sizes.
     """
 
     name: str
@@ -56,15 +57,25 @@ class Facts:
     continues: bool = False
     cameras: tuple[str, ...] = ()
     dim: int = 0
+    about: About = dataclasses.field(default_factory=About)
 
     @classmethod
     def read(cls, raw: Any) -> "Facts":
-        """From a welcome. Raises Malformed."""
-        names = {field.name for field in dataclasses.fields(cls)}
-        if not isinstance(raw, Mapping) or not {"name", "horizon", "execute"} <= set(raw):
-            raise Malformed("the server's welcome does not say what its policy is")
-        known = {key: value for key, value in raw.items() if key in names}
-        return cls(**known | {"cameras": tuple(known.get("cameras", ()))})
+        """From a welcome; what this client does not know is passed over. Raises Malformed."""
+        try:
+            steps = [raw["horizon"], raw["execute"], raw.get("dim", 0)]
+            cameras = tuple(map(str, raw.get("cameras", ())))
+            if "about" in raw:
+                about = About.read(raw["about"])
+            else:  # a server from before that was told
+                bodies = {"": Body(action_dim=steps[2])} if steps[2] else {}
+                about = About(None, bodies, dict.fromkeys(cameras))
+            if not all(isinstance(each, int) for each in steps) or min(steps) < 0:
+                raise ValueError
+            watching, continues = raw.get("watching") is True, raw.get("continues") is True
+            return cls(str(raw["name"]), steps[0], steps[1], watching, continues, cameras, steps[2], about)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise Malformed("the server's welcome does not say what its policy is") from None
 
 
 def observation_from(raw: Any) -> Observation:
@@ -128,7 +139,7 @@ def chunk_from(raw: Any) -> ActionChunk:
 def refused_to(error: BadInput) -> dict[str, Any]:
     """A refusal as plain fields."""
     kind = error.kind if isinstance(error, Refusal) else "bad_observation"
-    return {"type": "refused", "kind": kind, "line": " ".join(str(error).split())}
+    return {"type": "refused", "kind": kind, "line": line_of(error)}
 
 
 def refused_from(raw: Mapping[str, Any]) -> Refusal:

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from policies.serving.arrays import jsonable, unpack_json
-from policies.serving.errors import BadObservation, Held, Late, Malformed, Refusal, TooLarge
+from policies.serving.errors import BadObservation, Held, Late, Malformed, Refusal, TooLarge, line_of
 from policies.serving.keys import observe
 from policies.serving.wire import Server, answer
 from vla.interfaces import ActionChunk
@@ -52,7 +52,7 @@ def refused(error: Refusal) -> Response:
         if error.passing
         else {}
     )
-    body = {"error": {"kind": error.kind, "line": str(error)}}
+    body = {"error": {"kind": error.kind, "line": line_of(error)}}
     return JSONResponse(body, error.status, headers=ask)
 
 

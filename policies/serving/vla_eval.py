@@ -18,7 +18,7 @@ import numpy as np
 
 from policies.serving.arrays import array, pack, unpack
 from policies.serving.batching import Session
-from policies.serving.errors import Held, Malformed, ProtocolVersion, Refusal, TooLarge
+from policies.serving.errors import Held, Malformed, ProtocolVersion, Refusal, TooLarge, line_of
 from policies.serving.keys import needs, observe, too_many_pixels
 from policies.serving.wire import Line, Server, answer, within
 from vla.interfaces import Observation
@@ -53,7 +53,9 @@ async def converse(line: Line, server: Server) -> None:
                     await episode.begin()
             except Refusal as error:
                 server.core.refused(NAME, error)
-                await line.send(_reply("error", {"error": f"{error.kind}: {error}", "kind": error.kind}, seq))
+                await line.send(
+                    _reply("error", {"error": f"{error.kind}: {line_of(error)}", "kind": error.kind}, seq)
+                )
                 if isinstance(error, ProtocolVersion):
                     await line.close(1002, str(error))
                     return
@@ -132,9 +134,9 @@ def _frame(raw: Mapping[Any, Any]) -> tuple[str, Mapping[Any, Any]]:
 def _hello(server: Server, payload: Mapping[Any, Any]) -> dict[str, Any]:
     theirs = payload.get("protocol_version")
     if theirs != VERSION:
-        came = theirs if isinstance(theirs, int) and abs(theirs) < 10**6 else "another"
+        came = f"version {theirs}" if isinstance(theirs, int) and abs(theirs) < 10**6 else "another version"
         raise ProtocolVersion(
-            f"the client speaks version {came} of vla-eval's protocol, this server {VERSION}"
+            f"the client speaks {came} of vla-eval's protocol, this server version {VERSION}"
         )
     keys = server.serving.vla_eval
     wanted = {"observation_params": dict(keys.observation_params)} if keys.observation_params else {}

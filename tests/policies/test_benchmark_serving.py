@@ -1,5 +1,6 @@
 """The load measurement and the soak, for seconds; and that they would see what they look for."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,23 +24,22 @@ SMALL = Load(seconds=0.5, warm=0.1, side=16, call_ms=20.0, each_ms=0.1, clients=
 @pytest.mark.slow
 def test_every_protocol_is_measured_and_batches_are_made() -> None:
     lines: list[str] = []
-    rows = measure_serving(SMALL, lines.append)["rows"]
+    rows = [cell["found"] for cell in measure_serving(SMALL, lines.append)]
     assert [(row["protocol"], row["clients"]) for row in rows] == [(p, n) for p in PROTOCOLS for n in (1, 6)]
-    assert lines[-1].startswith("| protocol | batch | clients |")
+    assert lines[-1].startswith("| protocol | clients | batching |")
     for row in rows:
         assert row["crossed"] == row["lost"] == 0 and row["refused"] == {}
         assert row["mean_batch"] == 1 if row["clients"] == 1 else row["mean_batch"] > 1
     assert sum(row["requests"] for row in rows) > 20
     one = replace(SMALL, batches=(1,), clients=(4,), protocols=("native",))
-    [row] = measure_serving(one, lines.append)["rows"]
+    [row] = [cell["found"] for cell in measure_serving(one, lines.append)]
     assert row["mean_batch"] == 1.0 and 0 < row["p50_ms"] <= row["p99_ms"]
 
 
 @pytest.mark.slow
 def test_the_soak_loses_nothing_and_believes_no_damage() -> None:
-    found = soak_serving(
-        Soak(minutes=0.08, clients=4, kill_s=1.0, damaged=0.3, load=SMALL), lambda line: None
-    )
+    soak = Soak(minutes=0.08, clients=4, kill_s=1.0, damaged=0.3, load=SMALL)
+    found = soak_serving(soak, lambda line: None)["found"]
     assert found["answers"] > 20 and found["damaged"] > 5 and found["killed"] >= 1
     assert found["lost"] == found["crossed"] == found["believed"] == found["sessions_left"] == 0
     assert found["memory_most_mib"] > 10 and found["memory_mib"]
@@ -67,12 +67,12 @@ def test_crossed_answers_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
     def here(policy: str, limits: Any, *_: float) -> Any:
         with running(Crossing(), serving_clients.settings(limits)) as address:
-            yield address, 0
+            yield address, os.getpid()
 
     monkeypatch.setattr(serving_clients, "serving", here)
     load = Load(seconds=0.5, warm=0.0, side=8, clients=(3,), batches=(8,), protocols=("native",))
-    [row] = measure_serving(load, lambda line: None)["rows"]
-    assert row["crossed"] > 0
+    [cell] = measure_serving(load, lambda line: None)
+    assert cell["found"]["crossed"] > 0
 
 
 def test_settings() -> None:

@@ -7,6 +7,7 @@ dataset can be repeated any number of times with the same result.
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ __all__ = ["CODEBASE_VERSION", "Commit", "apply_commit", "listed", "name_table"]
 
 CODEBASE_VERSION = "v3.0"
 _DATA_FILE_BYTES = 100 * 1024**2
+_ROW_GROUP_BYTES = 8 * 1024**2
 _FILES_A_CHUNK = 1000
 _DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 _EPISODES_PATH = "meta/episodes/chunk-000/file-000.parquet"
@@ -67,10 +69,11 @@ class Commit:
         """Names of all features that are numbers (not images)."""
         return [name for name, feature in self.features.items() if feature["dtype"] != "image"]
 
-    def add(self, staged: pa.Table) -> None:
-        """Append one staged episode (table with its header in the schema's metadata)."""
-        header = json.loads(staged.schema.metadata[b"episode"])
-        index, length = len(self.rows), staged.num_rows
+    def add(self, staged: pq.ParquetFile) -> None:
+        """Append one staged episode (its header is in the schema's metadata). Its pictures pass through
+        memory a part at a time, however long it is."""
+        header = json.loads(staged.schema_arrow.metadata[b"episode"])
+        index, length = len(self.rows), staged.metadata.num_rows
         task = self.tasks.setdefault(header["task"], len(self.tasks))
         columns = {
             "timestamp": np.arange(length, dtype=np.float32) / np.float32(self.fps),
@@ -80,15 +83,22 @@ class Commit:
             "task_index": np.full(length, task),
         }
         if "subtask_index" in self.features:
-            names = staged["subtask"].to_pylist()
+            names = staged.read(["subtask"])["subtask"].to_pylist()
             columns["subtask_index"] = np.array(
                 [self.subtasks.setdefault(n, len(self.subtasks)) for n in names]
             )
-        table = pa.table({n: columns[n] if n in columns else staged[n] for n in self.features})
-        self._write(table)
+        self._begin_file(
+            sum(staged.metadata.row_group(i).total_byte_size for i in range(staged.num_row_groups))
+        )
+        start = 0
+        for part in _parts(staged):
+            own = {n: values[start : start + len(part)] for n, values in columns.items()}
+            self._write(pa.table({n: own[n] if n in own else part[n] for n in self.features}))
+            start += len(part)
         stats = {n: {k: np.asarray(v) for k, v in s.items()} for n, s in header["stats"].items()}
+        given = staged.read([n for n in self.numeric if n not in columns])
         for name in self.numeric:
-            values = _to_numpy(table[name])
+            values = columns[name].reshape(length, -1) if name in columns else _to_numpy(given[name])
             self.numbers[name].append(values)
             stats[name] = vector_stats(values)
         self.rows.append(
@@ -142,23 +152,38 @@ class Commit:
             "features": self.features,
         }
 
-    def _write(self, table: pa.Table) -> None:
-        if self._writer is not None and self._bytes + table.nbytes > _DATA_FILE_BYTES:
+    def _begin_file(self, size: int) -> None:
+        """The next episode, of so many bytes, goes into a new file where the present one is full enough."""
+        if self._writer is not None and self._bytes + size > _DATA_FILE_BYTES:
             self._close_file()
             self.file += 1
+        self._bytes += size
+
+    def _write(self, table: pa.Table) -> None:
         if self._writer is None:
             chunk, file = divmod(self.file, _FILES_A_CHUNK)
             path = self.aside / _DATA_PATH.format(chunk_index=chunk, file_index=file)
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = pq.ParquetWriter(path, table.schema, use_dictionary=False)
-            self._bytes = 0
-        self._writer.write_table(table)  # one row group an episode: readers can fetch episode by episode
-        self._bytes += table.nbytes
+        self._writer.write_table(table)  # a row group: readers can fetch episode by episode, or less
 
     def _close_file(self) -> None:
         if self._writer is not None:
             self._writer.close()
-            self._writer = None
+            self._writer, self._bytes = None, 0
+
+
+def _parts(staged: pq.ParquetFile) -> Iterator[pa.Table]:
+    """All rows: an episode that was staged at once as one table, one that was staged piece by piece in tables
+    of about `_ROW_GROUP_BYTES`."""
+    waiting: list[pa.Table] = []
+    for group in range(staged.num_row_groups):
+        waiting.append(staged.read_row_group(group))
+        if sum(table.nbytes for table in waiting) >= _ROW_GROUP_BYTES:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
 
 
 def _old_rows(root: Path) -> list[dict[str, Any]]:

@@ -34,9 +34,12 @@ def vector_stats(values: npt.NDArray[np.generic]) -> FeatureStats:
 def image_stats(images: Sequence[npt.NDArray[np.uint8]]) -> FeatureStats:
     """Statistics per channel of up to 100 evenly spaced images uint8 ``[H, W, 3]``, each ``[3, 1, 1]``."""
     picked = np.unique(np.linspace(0, len(images) - 1, min(len(images), _MAX_FRAMES)).round().astype(int))
-    pixels = np.stack([images[i] for i in picked]).reshape(-1, 3)
-    # A byte has 256 values: a histogram gives every statistic exactly, quantiles included.
-    counts = np.stack([np.bincount(pixels[:, c], minlength=256) for c in range(3)])
+    # A byte has 256 values: a histogram gives every statistic exactly, quantiles included. One picture at a
+    # time: `images` may decode them as they are asked for.
+    counts = np.zeros((3, 256), np.int64)
+    for i in picked:
+        pixels = np.asarray(images[i]).reshape(-1, 3)
+        counts += [np.bincount(pixels[:, c], minlength=256) for c in range(3)]
     levels = np.arange(256) / 255.0
     total = counts.sum(1)
     mean = counts @ levels / total

@@ -111,7 +111,8 @@ class EpisodeWriter:
 
     def staged_extra(self, index: int) -> dict[str, Any]:
         """What `write_episode` was given as `extra` for a staged episode."""
-        header: dict[str, Any] = json.loads(self._read_staged(index).schema.metadata[b"episode"])
+        with self._staged_file(index) as staged:
+            header: dict[str, Any] = json.loads(staged.schema_arrow.metadata[b"episode"])
         return dict(header["extra"])
 
     def written(self) -> set[int]:
@@ -160,7 +161,8 @@ class EpisodeWriter:
             commit = Commit(self.root, self.fps, self.features, self.robot_type)
             try:
                 for index in indices:
-                    commit.add(self._read_staged(index))
+                    with self._staged_file(index) as staged:
+                        commit.add(staged)
                 commit.close()
             finally:  # on a full disk, give the space back; a finished commit has another name by now
                 shutil.rmtree(commit.aside, ignore_errors=True)
@@ -170,11 +172,15 @@ class EpisodeWriter:
     def _staged_path(self, index: int) -> Path:
         return self.staging / f"episode-{index:06d}.parquet"
 
-    def _read_staged(self, index: int) -> pa.Table:
+    @contextlib.contextmanager
+    def _staged_file(self, index: int) -> Iterator[pq.ParquetFile]:
         path = self._staged_path(index)
         try:
-            return pq.read_table(path)
+            with pq.ParquetFile(path) as staged:
+                yield staged
         except (pa.ArrowInvalid, OSError) as error:
+            if getattr(error, "errno", None) is not None:
+                raise  # the disk's, perhaps of the dataset that is written meanwhile; parquet's own have none
             raise BadInput(
                 f"{path} is damaged ({str(error).splitlines()[0]}); delete it and collect again"
             ) from None

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from policies.runtime.benchmark.dialects import PROTOCOLS, Protocol
-from policies.runtime.benchmark.table import markdown
+from policies.runtime.benchmark.kept import Kept
+from policies.runtime.benchmark.serving_report import line, load_table
 from policies.serving.echo import echo
 from policies.serving.options import Limits
 from policies.serving.server import Address
@@ -28,9 +29,11 @@ from vla.interfaces import Observation
 if TYPE_CHECKING:
     from policies.runtime.benchmark.serving_clients import Client
 
-__all__ = ["Load", "Tally", "look", "measure_serving", "metric", "right"]
+__all__ = ["PATIENCE", "Load", "Tally", "look", "measure_serving", "metric", "right"]
 
 Say = Callable[[str], None]
+PATIENCE = 20.0
+"""Seconds after which a question counts as lost."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ class Load:
 
 @dataclass
 class Tally:
-    """What clients met. refused: by kind. crossed: answers to another question. lost: without an answer."""
+    """What clients met. seconds: of each answer. refused: by kind. crossed: answers to another question.
+    lost: questions without an answer within PATIENCE, or whose connection was lost; that client is done."""
 
     seconds: list[float] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
@@ -76,37 +80,55 @@ class Tally:
     lost: int = 0
 
 
-def measure_serving(options: Load, say: Say) -> dict[str, Any]:
-    """Every protocol with every number of clients; says the table."""
+def measure_serving(options: Load, say: Say, kept: Kept | None = None) -> list[dict[str, Any]]:
+    """Every protocol with every number of clients, without batching and with: as `Kept` gives them. What is
+    kept is not measured again; a server is started only where something is to be measured."""
     from policies.runtime.benchmark.serving_clients import serving
 
-    rows = []
+    kept, cells = kept or Kept(), []
     for batch in options.batches:
-        limits = Limits(batch=batch, wait_ms=options.wait_ms, sessions=max(options.clients) + 8)
-        with serving(options.policy, limits, options.call_ms, options.each_ms) as (address, _):
+        # All that an answer's time depends on, and nothing of what else is measured beside it.
+        limits = Limits(batch=batch, wait_ms=options.wait_ms, sessions=max(128, max(options.clients) + 8))
+        with contextlib.ExitStack() as stack:
+            server: tuple[Address, int] | None = None
             for protocol in options.protocols:
                 for clients in options.clients:
-                    rows.append(asyncio.run(_measured(options, address, protocol, clients, batch)))
-                    say(
-                        "  {protocol}, batch {batch}, {clients} clients: {requests_per_s:.0f}/s".format(
-                            **rows[-1]
-                        )
-                    )
-    say(_table(rows))
-    return {"options": dataclasses.asdict(options), "rows": rows}
+                    settings = _settings(options, protocol, clients, batch)
+                    cell = kept.get(settings)
+                    if cell is None:
+                        if server is None:
+                            context = serving(options.policy, limits, options.call_ms, options.each_ms)
+                            server = stack.enter_context(context)
+                        found = asyncio.run(_measured(options, server, protocol, clients, batch))
+                        cell = kept.put(settings, found)
+                        say(f"  {line(cell['found'])}")
+                    else:
+                        say(f"  {line(cell['found'])} (kept, of {cell['at']})")
+                    cells.append(cell)
+    say(load_table([cell["found"] for cell in cells]))
+    return cells
+
+
+def _settings(options: Load, protocol: Protocol, clients: int, batch: int) -> dict[str, Any]:
+    shared = dataclasses.asdict(options)
+    for several in ("clients", "batches", "protocols"):
+        del shared[several]
+    return {"measure": "load", "protocol": protocol, "clients": clients, "batch": batch, **shared}
 
 
 async def _measured(
-    options: Load, address: Address, protocol: Protocol, clients: int, batch: int
+    options: Load, server: tuple[Address, int], protocol: Protocol, clients: int, batch: int
 ) -> dict[str, Any]:
-    from policies.runtime.benchmark.serving_clients import connected
+    from policies.runtime.benchmark.serving_clients import connected, rss_mib
 
-    tally = Tally()
+    tally, (address, process) = Tally(), server
+    memory = [round(rss_mib(process), 1)]
     async with contextlib.AsyncExitStack() as stack:
         everyone = [await stack.enter_async_context(connected(address, protocol)) for _ in range(clients)]
         before = await asyncio.to_thread(_batches, address)
         start = time.perf_counter() + options.warm
         await asyncio.gather(*(_ask(options, each, i, start, tally) for i, each in enumerate(everyone)))
+    memory.append(round(rss_mib(process), 1))
     calls, observations = np.subtract(await asyncio.to_thread(_batches, address), before)
     p50, p99 = np.percentile(1000 * np.array(tally.seconds or [np.nan]), [50, 99])
     return {
@@ -121,6 +143,7 @@ async def _measured(
         "refused": dict(tally.refused),
         "crossed": tally.crossed,
         "lost": tally.lost,
+        "memory_mib": memory,
     }
 
 
@@ -133,7 +156,8 @@ async def _ask(options: Load, client: "Client", number: int, start: float, tally
             asked += 1
             seen = look(options, rng, number, asked)
             began = time.perf_counter()
-            heard = await client.ask(seen, asked)
+            async with asyncio.timeout(PATIENCE):
+                heard = await client.ask(seen, asked)
             now = time.perf_counter()
             if heard.first is None:
                 tally.refused[heard.kind] += 1
@@ -142,7 +166,7 @@ async def _ask(options: Load, client: "Client", number: int, start: float, tally
             tally.crossed += heard.number not in (None, asked)
             if start <= now <= end:
                 tally.seconds.append(now - began)
-    except (OSError, EOFError):
+    except (OSError, EOFError):  # TimeoutError is an OSError
         tally.lost += 1
 
 
@@ -174,28 +198,3 @@ def metric(address: Address, name: str) -> float:
 def _batches(address: Address) -> tuple[float, float]:
     """Calls of the policy so far, and observations in them."""
     return metric(address, "vla_batch_size_count"), metric(address, "vla_batch_size_sum")
-
-
-def _table(rows: Sequence[dict[str, Any]]) -> str:
-    head = (
-        "protocol",
-        "batch",
-        "clients",
-        "requests/s",
-        "ms p50",
-        "ms p99",
-        "mean batch",
-        "refused",
-        "crossed",
-    )
-    keys = ("batch", "clients", "requests_per_s", "p50_ms", "p99_ms", "mean_batch")
-    lines = [
-        [
-            row["protocol"],
-            *(str(row[key]) for key in keys),
-            str(sum(row["refused"].values())),
-            str(row["crossed"]),
-        ]
-        for row in rows
-    ]
-    return markdown(head, lines)

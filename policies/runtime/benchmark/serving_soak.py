@@ -20,7 +20,9 @@ from typing import Any
 import numpy as np
 
 from policies.runtime.benchmark.dialects import PROTOCOLS, Protocol, say
-from policies.runtime.benchmark.serving import Load, Tally, look, metric, right
+from policies.runtime.benchmark.kept import Kept
+from policies.runtime.benchmark.serving import PATIENCE, Load, Tally, look, metric, right
+from policies.runtime.benchmark.serving_report import soak_lines
 from policies.serving.options import Limits
 from policies.serving.server import Address
 from vla.checks import at_least
@@ -28,8 +30,6 @@ from vla.checks import at_least
 __all__ = ["Soak", "soak_serving"]
 
 Say = Callable[[str], None]
-_PATIENCE = 20.0
-"""Seconds after which a question counts as lost."""
 
 
 @dataclass(frozen=True)
@@ -50,38 +50,51 @@ class Soak:
         at_least(self, 0, "damaged")
 
 
-def soak_serving(options: Soak, say: Say) -> dict[str, Any]:
-    """Run it, say what came of it."""
+def soak_serving(options: Soak, say: Say, kept: Kept | None = None) -> dict[str, Any]:
+    """Run it, say what came of it; as `Kept` gives it."""
     from policies.runtime.benchmark.serving_clients import serving
 
-    limits = Limits(sessions=options.clients + 16, idle_s=60.0, message_bytes=2**20)
-    load = options.load
-    with serving("echo", limits, load.call_ms, load.each_ms) as (address, process):
-        found = asyncio.run(_soak(options, address, process, say))
-    say("  " + ", ".join(f"{key} {value}" for key, value in found.items() if key != "memory_mib"))
-    return {"options": asdict(options), **found}
+    kept, load = kept or Kept(), options.load
+    settings = {"measure": "soak", **asdict(options)}
+    cell = kept.get(settings)
+    if cell is not None:
+        say(f"  kept, of {cell['at']}")
+    else:
+        limits = Limits(sessions=options.clients + 16, idle_s=60.0, message_bytes=2**20)
+        with serving("echo", limits, load.call_ms, load.each_ms) as (address, process):
+            cell = kept.put(settings, asyncio.run(_soak(options, address, process, say)))
+    for each in soak_lines(cell["found"]):
+        say(f"  {each}")
+    return cell
 
 
 async def _soak(options: Soak, address: Address, process: int, say: Say) -> dict[str, Any]:
     from policies.runtime.benchmark.serving_clients import rss_mib
 
+    before = rss_mib(process)
     end = time.perf_counter() + 60 * options.minutes
-    tally, memory, damage = Tally(), [], _Damage()
+    tally, memory, damage = Tally(), list[float](), _Damage()
     clients = [_client(options, address, i, end, (tally, damage)) for i in range(options.clients)]
     everyone = asyncio.gather(*clients)
-    killed = 0
+    killed, told = 0, time.monotonic()
     with _victims(options, address) as victims:
         while time.perf_counter() < end:
             await asyncio.sleep(min(1.0, options.kill_s))
             memory.append(round(rss_mib(process), 2))
             killed = await asyncio.to_thread(victims.next)
-            if len(memory) % 60 == 0:
-                say(f"  {len(memory)} s: {len(tally.seconds)} answers, {memory[-1]:.0f} MiB")
+            if time.monotonic() - told >= 30:
+                told, gone = time.monotonic(), 60 * options.minutes - (end - time.perf_counter())
+                say(
+                    f"  {gone:.0f} s: {len(tally.seconds)} answers, {tally.lost} lost, "
+                    f"{tally.crossed} crossed, server {memory[-1]:.0f} MiB"
+                )
         await everyone
     await asyncio.sleep(1.5)  # what the last victim left is put away
-    settled = memory[len(memory) // 5 :] or memory
+    memory.append(round(rss_mib(process), 2))
+    settled = memory[len(memory) // 5 :]
     p50, p99 = np.percentile(1000 * np.array(tally.seconds or [np.nan]), [50, 99])
     return {
+        "seconds": round(60 * options.minutes, 1),
         "answers": len(tally.seconds),
         "p50_ms": round(float(p50), 2),
         "p99_ms": round(float(p99), 2),
@@ -92,9 +105,10 @@ async def _soak(options: Soak, address: Address, process: int, say: Say) -> dict
         "believed": damage.believed,
         "killed": killed,
         "sessions_left": int(await asyncio.to_thread(metric, address, "vla_sessions")),
-        "memory_first_mib": settled[0] if settled else None,
-        "memory_last_mib": settled[-1] if settled else None,
-        "memory_most_mib": max(memory, default=None),
+        "memory_start_mib": round(before, 2),
+        "memory_first_mib": settled[0],
+        "memory_last_mib": settled[-1],
+        "memory_most_mib": max(memory),
         "memory_slope_mib_a_minute": _slope(settled),
         "memory_mib": memory[:: max(1, len(memory) // 200)],
     }
@@ -121,9 +135,9 @@ async def _client(
     while time.perf_counter() < end:
         spoilt = False
         try:
-            async with asyncio.timeout(_PATIENCE) as patience, connected(address, protocol) as client:
+            async with asyncio.timeout(PATIENCE) as patience, connected(address, protocol) as client:
                 while time.perf_counter() < end:
-                    patience.reschedule(asyncio.get_running_loop().time() + _PATIENCE)
+                    patience.reschedule(asyncio.get_running_loop().time() + PATIENCE)
                     asked += 1
                     seen = look(options.load, rng, number, asked)
                     spoilt = bool(rng.random() < options.damaged)
@@ -204,7 +218,7 @@ def _victim(host: str, port: int, protocol: Protocol, load: Load) -> None:
 
 
 def _slope(memory: list[float]) -> float | None:
-    """MiB a minute, of samples a second apart."""
-    if len(memory) < 2:
+    """MiB a minute, of samples a second apart; None where they are of less than a minute."""
+    if len(memory) < 60:
         return None
     return round(60 * float(np.polyfit(np.arange(len(memory)), memory, 1)[0]), 3)

@@ -1,11 +1,9 @@
 """What `process` starts: loads a policy, serves it to this machine alone, and ends with whoever started it.
 
-One line of JSON comes in on stdin (policy, options, token, threads), one goes out on stdout: the address and
-what the policy says of itself, or an error. When stdin closes, because the parent closed it or died, this
-ends.
+One line of JSON comes in on stdin (policy, options, token, threads), one goes out on stdout: the address, or
+an error. When stdin closes, because the parent closed it or died, this ends.
 """
 
-import dataclasses
 import json
 import os
 import signal
@@ -35,7 +33,6 @@ def main() -> None:
 
 def _serve(asked: dict[str, Any], out: Any) -> None:
     from policies import load
-    from policies.runtime.control.fit import facts_of
     from policies.serving.options import Limits, Serving
     from policies.serving.server import running
 
@@ -48,10 +45,9 @@ def _serve(asked: dict[str, Any], out: Any) -> None:
         token.write_text(asked["token"], encoding="utf-8")
         limits = Limits(batch=1, wait_ms=0.0, idle_s=1e6)
         # Otherwise a run that waits for its first confirmation would be taken for a client that is gone.
-        serving = Serving(port=0, token_file=token, limits=limits)
+        serving = Serving(port=0, token_file=token, limits=limits, optional_cameras=("*",))
         with running(policy, serving) as address:
-            facts = dataclasses.asdict(facts_of(policy, asked["robot"]))
-            _tell(out, {"url": address.url("ws"), "facts": facts})
+            _tell(out, {"url": address.url("ws")})
             sys.stdin.read()  # until the parent closes it or dies
 
 

@@ -1,11 +1,10 @@
 """Whether a policy and an arm belong together, before anything moves."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from policies.about import about_of
 from policies.base import Policy, Watcher
 from vla.arm import ArmSpec
 from vla.errors import BadInput, did_you_mean
@@ -32,49 +31,10 @@ class Facts:
 
 
 def facts_of(policy: Policy, robot: str) -> Facts:
-    """Of a trained policy (`policies.vla.VLAPolicy`), or of any with a mapping ``about`` that has some of the
-    fields of `Facts`, or that is served from elsewhere. robot: the arm's, for policies of several."""
-    processor: Any = getattr(policy, "processor", None)
-    if processor is None:
-        about = getattr(policy, "about", None)
-        served = getattr(policy, "facts", None)  # of a `policies.remote.RemotePolicy`
-        if not isinstance(about, Mapping) and served is not None:
-            names = ("robots", "joints", "cameras", "state_dim", "hz")
-            about = {name: getattr(served, name, None) for name in names}
-            about["action_dim"] = getattr(served, "dim", 0) or None
-        return _told(about) if isinstance(about, Mapping) else Facts()
-    chosen = str(getattr(policy, "_robot", "") or "")
-    robots = tuple(name for name in processor.joints if name)
-    name = "" if "" in processor.joints else robot or chosen
-    joints = processor.joints.get(name)
-    masked: frozenset[str] = getattr(policy, "_mask", frozenset())
-    takes_state = processor.config.state is not None
-    return Facts(
-        robots=robots,
-        cameras=tuple(camera for camera in processor.camera_names if camera not in masked),
-        state_dim=None if joints is None else joints.state_dim if takes_state else 0,
-        action_dim=None if joints is None else joints.action_dim,
-        hz=processor.config.processor.control_hz,
-    )
-
-
-def _told(about: Mapping[str, Any]) -> Facts:
-    def names(key: str) -> tuple[str, ...]:
-        value = about.get(key)
-        return tuple(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else ()
-
-    def number(key: str) -> Any:
-        value = about.get(key)
-        return value if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-    return Facts(
-        names("robots"),
-        names("joints"),
-        names("cameras"),
-        number("state_dim"),
-        number("action_dim"),
-        number("hz"),
-    )
+    """What `policies.about` knows of it, wherever it runs. robot: the arm's, for policies of several."""
+    said = about_of(policy)
+    body = said.body(robot)
+    return Facts(said.robots, body.joints, tuple(said.cameras), body.state_dim, body.action_dim, said.hz)
 
 
 def check_fit(policy: Policy, spec: ArmSpec) -> None:
@@ -126,7 +86,7 @@ def rates(policy: Policy, spec: ArmSpec, hz: float | None, policy_hz: float | No
     if steps is None:
         raise BadInput(
             f"policy '{policy.name}' does not say how many control steps a second it was trained with: "
-            "give policy_hz"
+            "give policy_hz (control.policy_hz=HZ in a command)"
         )
     if steps > hz:
         raise BadInput(f"policy_hz={steps:g} is above the arm's hz={hz:g}: a step needs at least one command")

@@ -30,12 +30,10 @@ TIMEOUT = 30.0
 
 
 class ProcessPolicy(RemotePolicy):
-    """As the policy it stands for. about: what that says of itself; see `facts_of`."""
+    """As the policy it stands for."""
 
-    def __init__(
-        self, url: str, token: str, about: Mapping[str, Any], process: subprocess.Popen[str]
-    ) -> None:
-        self.about, self._process = dict(about), process
+    def __init__(self, url: str, token: str, process: subprocess.Popen[str]) -> None:
+        self._process = process
         super().__init__(url, token, timeout=TIMEOUT)
 
     def act(
@@ -59,11 +57,10 @@ def process_policy(
     name_or_path: str,
     options: Mapping[str, Any] | None = None,
     *,
-    robot: str = "",
     threads: int | None = 1,
     patience: float = PATIENCE,
 ) -> Iterator[ProcessPolicy]:
-    """A policy that `policies.load` knows, in a process that ends with the context. robot: of the arm."""
+    """A policy that `policies.load` knows, in a process that ends with the context."""
     if name_or_path == "expert":
         raise BadInput("policy=expert sees the simulated scene, which is in this process: inference=thread")
     if name_or_path != "random":
@@ -71,9 +68,9 @@ def process_policy(
     token = secrets.token_urlsafe(24)
     process = _started(threads)
     try:
-        asked = {"policy": name_or_path, "options": dict(options or {}), "robot": robot}
+        asked = {"policy": name_or_path, "options": dict(options or {})}
         said = _ask(process, asked | {"token": token, "threads": threads}, patience)
-        with ProcessPolicy(said["url"], token, said["facts"], process) as policy:
+        with ProcessPolicy(said["url"], token, process) as policy:
             yield policy
     finally:
         _end(process)

@@ -7,13 +7,14 @@ at any point, the same begins again from the journal.
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from policies.runtime.log.journal import JOURNAL, in_use, sync_folder
+from policies.runtime.log.progress import Progress, aside
 from policies.runtime.log.records import Journal, Record
 from policies.runtime.log.staged import features_of, stage_rows
 from policies.runtime.log.steps import cameras_of, rows_of
@@ -29,9 +30,11 @@ _ASIDE = ".converting"
 _RUN = "run.json"
 
 
-def convert(folder: Path) -> Path:
+def convert(folder: Path, say: Callable[[str], None] = aside) -> Path:
     """Make the dataset of the journal in `folder`, then remove the journal; returns the dataset's folder.
 
+    However long the run was, a few megabytes of its pictures are in memory at a time, and some kilobytes of
+    numbers for each of its steps. say: told how far it is, where that takes longer than a few seconds.
     It is not there where the run ended before its first policy step. Raises BadInput for a journal that
     another process writes, or that tells nothing, and where the disk is full; the journal then stays.
     """
@@ -40,14 +43,14 @@ def convert(folder: Path) -> Path:
         return folder / DATASET
     if in_use(source):
         raise BadInput(f"{folder} is the log of a run that goes on; wait for its end")
-    aside = folder / _ASIDE
+    build = folder / _ASIDE
     try:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
+        shutil.rmtree(build, ignore_errors=True)
+        build.mkdir()
         with Journal(source) as journal:
             begin = _beginning(journal, folder)
-            summary = _build(journal, begin, aside, folder.name)
-        _put_in_place(aside, folder)
+            summary = _build(journal, begin, build, Progress(say))
+        _put_in_place(build, folder)
         told = {**begin, "state": "complete", "summary": summary}
         write_whole(folder / _RUN, json.dumps(told, indent=1, default=str) + "\n")
         sync_folder(folder)
@@ -76,13 +79,14 @@ def _beginning(journal: Journal, folder: Path) -> dict[str, Any]:
     raise BadInput(f"{journal.path} does not tell of which run it is: nothing can be recovered; delete it")
 
 
-def _build(journal: Journal, begin: dict[str, Any], aside: Path, name: str) -> dict[str, Any]:
-    """Write tables and dataset into `aside`; what happened, in numbers."""
+def _build(journal: Journal, begin: dict[str, Any], build: Path, progress: Progress) -> dict[str, Any]:
+    """Write tables and dataset into `build`; what happened, in numbers."""
     fps, clock = int(begin["fps"]), float(begin["clock"])
     steps: list[Record] = []
     end: dict[str, Any] = {}
-    with RunTables(aside, journal, len(begin["joints"]), clock) as tables:
+    with RunTables(build, journal, len(begin["joints"]), clock) as tables:
         for record in journal:
+            progress.at("reading the run's journal", journal.place, journal.size)
             if record.kind == "step":
                 steps.append(record)
             elif record.kind == "end":
@@ -108,18 +112,19 @@ def _build(journal: Journal, begin: dict[str, Any], aside: Path, name: str) -> d
     }
     if rows:
         features = features_of(begin, cameras_of(steps))
-        writer = EpisodeWriter(aside / DATASET, fps, features, str(begin["robot"]))
+        writer = EpisodeWriter(build / DATASET, fps, features, str(begin["robot"]))
         about = begin["about"] if isinstance(begin.get("about"), dict) else {}
         header = {
             "task": str(begin["task"]),
             "extra": {
-                "run": name,
+                "run": build.parent.name,
                 "policy": str(about.get("policy", "")),
                 "started": str(begin["started"]),
                 "ended": summary["ended"],
             },
         }
-        stage_rows(writer, journal, rows, header)
+        stage_rows(writer, journal, rows, header, progress)
+        progress.at("putting the run's dataset together", 0, 1)
         writer.finalize()
     return summary
 
@@ -133,16 +138,16 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
     return {name: round(float(value), 3) for name, value in found.items()}
 
 
-def _put_in_place(aside: Path, folder: Path) -> None:
-    for path in aside.rglob("*"):
+def _put_in_place(build: Path, folder: Path) -> None:
+    for path in build.rglob("*"):
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
-    for path in sorted(aside.iterdir()):
+    for path in sorted(build.iterdir()):
         target = folder / path.name
         if target.is_dir():
             shutil.rmtree(target)
         os.replace(path, target)
-    aside.rmdir()
+    build.rmdir()

@@ -7,7 +7,7 @@ the next mark: what lies between is counted, never guessed at.
 """
 
 import json
-import mmap
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
@@ -24,6 +24,8 @@ __all__ = ["Journal", "Part", "Record", "pack"]
 MARK = b"\x9eRL\x01"
 _HEAD = struct.Struct("<4sII")
 _LENGTH = struct.Struct("<I")
+_BLOCK = 2**20
+"""Bytes that are read at a time."""
 
 Encoded = tuple[str, tuple[int, ...], bytes]
 """(encoding, shape, bytes) of a picture: ``png``, ``jpeg`` or ``raw``."""
@@ -70,30 +72,29 @@ class Record:
 class Journal:
     """A journal file read record by record; a context manager. Little memory is used, whatever its size.
 
-    damaged: bytes passed over so far, at a torn end or in between.
+    damaged: bytes passed over so far, at a torn end or in between. size: bytes in all. place: where the next
+    record begins, so that a reader can tell how far it is.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.damaged = path, 0
-        self._file = open(path, "rb")  # noqa: SIM115, closed by close()
-        empty = path.stat().st_size == 0
-        self._map: Any = b"" if empty else mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.path, self.damaged, self.place = path, 0, 0
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.size = os.fstat(self._file).st_size
 
     def __iter__(self) -> Iterator[Record]:
-        place, self.damaged = 0, 0
-        while place < len(self._map):
-            found = self._record(place)
+        self.place, self.damaged = 0, 0
+        while self.place < self.size:
+            found = self._record(self.place)
             if found is not None:
-                record, place = found
+                record, self.place = found
                 yield record
                 continue
-            following = self._map.find(MARK, place + 1)
-            end = len(self._map) if following < 0 else following
-            self.damaged, place = self.damaged + end - place, end
+            following = self._next_mark(self.place + 1)
+            self.damaged, self.place = self.damaged + following - self.place, following
 
     def data(self, part: Part) -> bytes:
         """The bytes of a part."""
-        return bytes(self._map[part.offset : part.offset + part.size])
+        return self._read(part.offset, part.size)
 
     def array(self, part: Part) -> npt.NDArray[Any]:
         """A part that is an array."""
@@ -102,29 +103,43 @@ class Journal:
     def _record(self, place: int) -> tuple[Record, int] | None:
         """The record at `place` and where the next begins; None where there is no whole one."""
         start = place + _HEAD.size
-        if start > len(self._map):
+        if start > self.size:
             return None
-        mark, crc, length = _HEAD.unpack_from(self._map, place)
+        mark, crc, length = _HEAD.unpack(self._read(place, _HEAD.size))
         end = start + length
-        if mark != MARK or end > len(self._map) or length < _LENGTH.size:
+        if mark != MARK or end > self.size or length < _LENGTH.size:
             return None
-        with memoryview(self._map) as view, view[start:end] as content:
-            if zlib.crc32(content, zlib.crc32(_LENGTH.pack(length))) != crc:
-                return None
-        [text] = _LENGTH.unpack_from(self._map, start)
+        found = zlib.crc32(_LENGTH.pack(length))
+        for at in range(start, end, _BLOCK):  # a damaged length may be that of the whole file
+            found = zlib.crc32(self._read(at, min(_BLOCK, end - at)), found)
+        if found != crc:
+            return None
+        [text] = _LENGTH.unpack(self._read(start, _LENGTH.size))
         offset = start + _LENGTH.size + text
-        header = json.loads(self._map[start + _LENGTH.size : offset])
+        header = json.loads(self._read(start + _LENGTH.size, text))
         parts = {}
         for name, kind, shape, size in header.pop("parts"):
             parts[name] = Part(kind, tuple(shape), offset, size)
             offset += size
         return Record(header, parts), end
 
+    def _next_mark(self, place: int) -> int:
+        """Where the next mark is, from `place` on; the file's end where there is none."""
+        for at in range(place, self.size, _BLOCK):
+            found = self._read(at, min(_BLOCK + len(MARK) - 1, self.size - at)).find(MARK)
+            if found >= 0:
+                return at + found
+        return self.size
+
+    def _read(self, place: int, size: int) -> bytes:
+        """As many bytes, as far as there are; not through a map of the file, whose pages count as memory."""
+        return os.pread(self._file, size, place)
+
     def close(self) -> None:
         """Let go of the file."""
-        if not isinstance(self._map, bytes):
-            self._map.close()
-        self._file.close()
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1
 
     def __enter__(self) -> Self:
         return self

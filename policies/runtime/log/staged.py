@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from policies.runtime.log.pictures import decoded, storable
-from policies.runtime.log.records import Journal
+from policies.runtime.log.progress import Progress
+from policies.runtime.log.records import Journal, Part
 from policies.runtime.log.steps import Row
 from vla.data.lerobot_stats import image_stats
 from vla.data.lerobot_writer import EpisodeWriter, Feature
@@ -22,7 +23,7 @@ from vla.interfaces import ACTION, IMAGE_PREFIX, STATE
 
 __all__ = ["features_of", "stage", "stage_rows", "staged_schema"]
 
-_ROWS = 64  # in memory at a time
+_ROWS, _BYTES = 64, 4 * 2**20  # in memory at a time, of which whichever is less
 _SAMPLED = 100  # pictures that statistics are taken of, as LeRobot does
 
 
@@ -43,9 +44,14 @@ def features_of(begin: Mapping[str, Any], cameras: Mapping[str, tuple[int, ...]]
 
 
 def stage_rows(
-    writer: EpisodeWriter, journal: Journal, rows: Sequence[Row], header: Mapping[str, Any]
+    writer: EpisodeWriter,
+    journal: Journal,
+    rows: Sequence[Row],
+    header: Mapping[str, Any],
+    progress: Progress,
 ) -> None:
-    """Stage a run as the first episode of `writer`. header: its task and its extra columns."""
+    """Stage a run as the first episode of `writer`. header: its task and its extra columns. A few megabytes
+    of pictures are in memory at a time."""
     cameras = [
         n.removeprefix(IMAGE_PREFIX) for n in writer.features if writer.features[n]["dtype"] == "image"
     ]
@@ -54,18 +60,47 @@ def stage_rows(
         for i in np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLED)).round().astype(int))
     ]
 
-    def pictures(camera: str) -> list[npt.NDArray[np.uint8]]:
-        parts = [row.pictures[camera] for row in picked]
-        return [decoded(part.kind, part.shape, journal.data(part)) for part in parts]
-
-    stats = {IMAGE_PREFIX + name: image_stats(pictures(name)) for name in cameras}
+    stats = {
+        IMAGE_PREFIX + name: image_stats(_Decoded(journal, [row.pictures[name] for row in picked]))
+        for name in cameras
+    }
     told = {name: {k: v.tolist() for k, v in found.items()} for name, found in stats.items()}
 
     def columns() -> Iterator[dict[str, Any]]:
-        for start in range(0, len(rows), _ROWS):
-            yield _columns(journal, rows[start : start + _ROWS], cameras)
+        done = 0
+        for some in _portions(rows):
+            yield _columns(journal, some, cameras)
+            done += len(some)
+            progress.at("writing the run's pictures", done, len(rows))
 
     stage(writer, 0, columns(), {**header, "stats": told})
+
+
+class _Decoded(Sequence[npt.NDArray[np.uint8]]):
+    """Pictures of a journal, each decoded when it is asked for."""
+
+    def __init__(self, journal: Journal, parts: Sequence[Part]) -> None:
+        self._journal, self._parts = journal, parts
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __getitem__(self, which: Any) -> Any:
+        part = self._parts[which]
+        return decoded(part.kind, part.shape, self._journal.data(part))
+
+
+def _portions(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """The rows in order, as many at a time as may be in memory, but at least one."""
+    start, size = 0, 0
+    for i, row in enumerate(rows):
+        own = sum(part.size for part in row.pictures.values())
+        if i > start and (i - start >= _ROWS or size + own > _BYTES):
+            yield rows[start:i]
+            start, size = i, 0
+        size += own
+    if rows:
+        yield rows[start:]
 
 
 def stage(

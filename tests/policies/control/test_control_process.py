@@ -36,7 +36,7 @@ def seen(step: int = 0) -> Observation:
 @pytest.mark.slow  # torch is loaded a second time
 def test_it_answers_as_in_this_process() -> None:
     here = load("tabletop-small")
-    with process_policy("tabletop-small", robot="so101_follower") as policy:
+    with process_policy("tabletop-small") as policy:
         _compare(policy, here)
 
 

@@ -258,8 +258,10 @@ def test_a_wrong_token_and_another_version(tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(errors.Unauthorised, match="the token is wrong"):
             RemotePolicy(address.url("ws"), "wrong" * 4)
         RemotePolicy(address.url("ws"), TOKEN).close()
-        monkeypatch.setattr("policies.remote.VERSION", 2)
-        with pytest.raises(errors.ProtocolVersion, match="speaks version 2 of the protocol, this server 1"):
+        monkeypatch.setattr("policies.serving.connection.VERSION", 2)
+        with pytest.raises(
+            errors.ProtocolVersion, match="speaks version 2 of the protocol, this server version 1"
+        ):
             RemotePolicy(address.url("ws"), TOKEN)
 
 

@@ -102,7 +102,7 @@ def test_overload_is_refused_at_once_and_what_was_accepted_is_answered() -> None
         held = core.act(blocking, seen(0))
         assert policy.entered.wait(10)
         sessions = [core.open("test") for _ in range(2)]
-        until(lambda: len(core._waiting) == 2)  # their begins wait too
+        until(lambda: len(core._queue) == 2)  # their begins wait too
         accepted = core.act(sessions[0], seen(1))
         with pytest.raises(Overloaded, match="3 requests wait already"):
             core.act(sessions[1], seen(2))
