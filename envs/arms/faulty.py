@@ -29,6 +29,7 @@ FaultKind = Literal[
     "read_fails_once",
     "read_nan",  # of `joint`
     "read_jumps",  # `joint` reads `amount` units beside where it is
+    "read_jumps_once",  # the same of one reading alone, whenever that is
     "read_frozen",  # the last reading again, with the time when it was read
     "bus_silent",  # a reading waits for `amount` milliseconds, then fails
     "command_refused",
@@ -128,8 +129,10 @@ class FaultyArm:
         reading = self.arm.read()
         if frozen := self._now("read_frozen"):
             frozen.reading = reading = frozen.reading or reading
-        for kind, change in (("read_nan", math.nan), ("read_jumps", None)):
-            if found := self._now(kind):
+        for kind, change in (("read_nan", math.nan), ("read_jumps", None), ("read_jumps_once", None)):
+            found = self._now(kind)
+            if found and not found.spent:
+                found.spent = kind == "read_jumps_once"
                 positions = reading.positions.copy()
                 positions[self._joint(found)] += found.fault.amount if change is None else change
                 reading = Reading(positions, reading.time)

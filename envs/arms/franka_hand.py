@@ -1,9 +1,7 @@
 """The Franka hand as a joint: a thread starts a whole movement to the newest goal, one after the other.
 
 A movement that has begun is let end, at most 0.8 s: where it is stopped, franky-sim never answers it, and the
-driver then waits for good. It stops by itself at whatever it meets, and is then followed by the hand's own
-grasp, which presses. That cannot be the first way to close: where it meets nothing it goes on until the hand
-is shut, whatever width it was asked for.
+driver then waits for good. It stops by itself at whatever it meets.
 """
 
 import threading
@@ -20,14 +18,12 @@ SPEED = 0.1
 NEAR = 0.001
 """Metres: a goal that is nearer than this to the last one starts no movement."""
 
-MET, STILL = 0.003, 10
-"""Metres above its goal at which a hand that has not moved for so many looks, 20 ms apart, met something."""
-
 
 class Hand:
     """width: metres, as last heard. goal: where to go, metres; None: nowhere. trouble: what is wrong.
 
-    gripper: `franky.Gripper`, connected. force: newtons, with which it goes on pressing what it meets.
+    gripper: `franky.Gripper`, connected. force: newtons; it closes by the hand's own grasp, which goes on
+    pressing what it meets.
     """
 
     def __init__(self, gripper: Any, force: float) -> None:
@@ -43,11 +39,9 @@ class Hand:
     def _run(self) -> None:
         moving: Any = None
         sent: float | None = None
-        still, pressing = 0, False
         while not self._over.wait(0.02):
             try:
-                before, self.width = self.width, float(self._gripper.width)
-                still = still + 1 if abs(self.width - before) < NEAR / 10 else 0
+                self.width = float(self._gripper.width)
                 goal = self.goal
                 if moving is not None and not moving.wait(0.0):
                     continue
@@ -55,15 +49,16 @@ class Hand:
                 if goal is None:
                     sent = None
                 elif sent is None or abs(goal - sent) > NEAR:
-                    moving, sent = self._gripper.move_async(goal, SPEED), goal
-                    still, pressing = 0, False
-                elif self.width > goal + MET and still >= STILL and not pressing:
-                    whole = self.joint.upper
-                    moving = self._gripper.grasp_async(goal, SPEED, self._force, whole, whole)
-                    pressing = True
+                    moving, sent = self._start(goal), goal
                 self.trouble = ""
             except Exception as error:
                 self.trouble, moving, sent = one_line(error), None, None
+
+    def _start(self, goal: float) -> Any:
+        if goal >= self.width - NEAR:
+            return self._gripper.move_async(goal, SPEED)
+        whole = self.joint.upper
+        return self._gripper.grasp_async(goal, SPEED, self._force, whole, whole)
 
     def close(self) -> None:
         """Let the thread end; the hand stays as it is."""

@@ -178,7 +178,9 @@ def test_old_configs_load_and_new_ones_come_back() -> None:
     assert again == PROCESSOR.config
 
 
-@pytest.mark.parametrize(("overrides", "longest"), [([], None), (["model/answer=words"], 48), (["model=transfer"], 24)])
+@pytest.mark.parametrize(
+    ("overrides", "longest"), [([], None), (["model/answer=words"], 48), (["model=transfer"], 24)]
+)
 def test_the_config_group(overrides: list[str], longest: int | None) -> None:
     from scripts.train import Train
 

@@ -22,12 +22,12 @@ from vla.arm import Arm, ArmFault
 from vla.errors import BadInput
 
 
-@pytest.fixture(scope="module", params=["franka", "franka-sim"])
-def running(request: pytest.FixtureRequest) -> Iterator[Running]:
-    yield from started(request.param)
+@pytest.fixture(scope="module")
+def running() -> Iterator[Running]:
+    yield from started("franka")
 
 
-# The simulated controllers take one client, and serve the next only after the last has gone.
+# The simulated controller takes one client, and serves the next only after the last has gone.
 @pytest.fixture(scope="module")
 def arm(running: Running) -> Iterator[FrankaArm]:
     arm = _arm(running.address)
@@ -164,23 +164,8 @@ def test_options_that_cannot_be(bad: dict[str, float]) -> None:
         dataclasses.replace(Franka(), **bad)  # type: ignore[arg-type]
 
 
-def test_a_hand_that_meets_something_presses_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FRANKA_SIM_GRIPPER_OBJECT_WIDTH", "0.04")
-    for running in started("franka-sim"):
-        arm = _arm(running.address)
-        arm.connect()
-        goal = arm.read().positions
-        for width, pressed in ((0.06, False), (0.01, True), (0.07, False)):
-            goal[7] = width
-            arm.command(goal)
-            assert until(lambda: arm._hand._gripper.is_grasped == pressed)  # noqa: B023
-            assert until(lambda: abs(arm.read().positions[7] - max(width, 0.04)) < 1e-3)  # noqa: B023
-        arm.disconnect()
-
-
-@pytest.mark.parametrize("name", ["franka", "franka-sim"])
-def test_a_controller_that_is_killed_in_mid_motion_is_a_fault_in_one_line(name: str) -> None:
-    for running in started(name):
+def test_a_controller_that_is_killed_in_mid_motion_is_a_fault_in_one_line() -> None:
+    for running in started("franka"):
         arm = _arm(running.address, stale_s=2.0)
         arm.connect()
         arm.command(arm.read().positions + np.array([1.0, 0, 0, 0, 0, 0, 0, 0]))

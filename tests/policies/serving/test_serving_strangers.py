@@ -57,6 +57,7 @@ def address(policy: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
 @pytest.fixture(autouse=True)
 def quiet(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
     """Nobody's mistake is an error of the server's, or prints a traceback."""
+    caplog.set_level(logging.WARNING, "httpx")  # its chat, to a stream that another test has closed
     yield
     assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == []
     assert "Traceback" not in "".join(capfd.readouterr())
